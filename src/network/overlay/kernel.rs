@@ -185,18 +185,20 @@ impl Kernel {
             return false;
         }
         let index = message.header.index;
-        let is_news = self.links.get(&index) != Some(&link);
-        self.links.insert(index, link);
-        is_news
+        let before = self.links.insert(index, link.clone());
+        // Most links are pods', which have no address of their own and are nothing that a plan looks at.
+        let matters = link.vxlan.is_some() || self.addresses.contains_key(&index);
+        matters && before != Some(link)
     }
 
     /// What is on a link goes with it; not all of that is announced.
     fn forget_link(&mut self, index: u32) -> bool {
-        self.addresses.remove(&index);
+        let had_address = self.addresses.remove(&index).is_some();
         self.routes.retain(|route| route.link != index);
         self.neighbors.retain(|(link, _), _| *link != index);
         self.forwarding.retain(|(link, _), _| *link != index);
-        self.links.remove(&index).is_some()
+        let link = self.links.remove(&index);
+        had_address || link.is_some_and(|link| link.vxlan.is_some())
     }
 
     fn take_address(&mut self, message: &AddressMessage, exists: bool) -> bool {
@@ -209,7 +211,9 @@ impl Kernel {
             }
         }
         let net = found.and_then(|address| IpNet::new(address, message.header.prefix_len).ok());
-        let Some(net) = net else { return false };
+        let Some(net) = net.filter(|net| !is_link_local(*net)) else {
+            return false;
+        };
         let of_link = self.addresses.entry(message.header.index).or_default();
         match exists {
             true => of_link.insert(net),
@@ -306,14 +310,23 @@ fn route_of(message: &RouteMessage) -> Option<Route> {
     if header.kind != RouteType::Unicast || table != MAIN {
         return None;
     }
+    let destination = IpNet::new(destination?, header.destination_prefix_length).ok()?;
+    if is_link_local(destination) {
+        return None;
+    }
     Some(Route {
-        destination: IpNet::new(destination?, header.destination_prefix_length).ok()?,
+        destination,
         gateway,
         link: link?,
         is_onlink: header.flags.contains(RouteFlags::Onlink),
         protocol: protocol(header.protocol),
         metric,
     })
+}
+
+/// Every link has one of these; none says anything about the pod network.
+fn is_link_local(net: IpNet) -> bool {
+    matches!(net.addr(), IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn protocol(protocol: RouteProtocol) -> u8 {
@@ -325,5 +338,114 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
         RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::{InfoKind, LinkHeader};
+
+    use super::*;
+
+    fn link(index: u32, name: &str, is_vxlan: bool) -> RouteNetlinkMessage {
+        let mut message = LinkMessage::default();
+        message.header = LinkHeader {
+            index,
+            flags: LinkFlags::Up,
+            ..LinkHeader::default()
+        };
+        message.attributes = vec![LinkAttribute::IfName(name.to_owned()), LinkAttribute::Mtu(1500)];
+        if is_vxlan {
+            let data = InfoData::Vxlan(vec![InfoVxlan::Id(1)]);
+            let infos = vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(data)];
+            message.attributes.push(LinkAttribute::LinkInfo(infos));
+        }
+        RouteNetlinkMessage::NewLink(message)
+    }
+
+    fn address(index: u32, net: &str) -> AddressMessage {
+        let net: IpNet = net.parse().unwrap();
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = net.prefix_len();
+        message.attributes = vec![AddressAttribute::Address(net.addr())];
+        message
+    }
+
+    fn route(link: u32, destination: &str, gateway: Option<&str>) -> RouteMessage {
+        let net: IpNet = destination.parse().unwrap();
+        let mut message = RouteMessage::default();
+        message.header.destination_prefix_length = net.prefix_len();
+        message.header.kind = RouteType::Unicast;
+        message.header.table = 254;
+        message.attributes = vec![
+            RouteAttribute::Destination(net.addr().into()),
+            RouteAttribute::Oif(link),
+        ];
+        let gateway = gateway.map(|gateway| gateway.parse::<IpAddr>().unwrap());
+        message
+            .attributes
+            .extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+        message
+    }
+
+    #[test]
+    fn a_pod_that_comes_and_goes_is_no_news() {
+        use RouteNetlinkMessage::{DelLink, NewAddress, NewRoute};
+        let mut kernel = Kernel::default();
+        assert_eq!(kernel.take(&link(7, "veth7", false)), News::Nothing);
+        assert_eq!(kernel.take(&NewAddress(address(7, "fe80::1/64"))), News::Nothing);
+        assert_eq!(kernel.take(&NewRoute(route(7, "fe80::/64", None))), News::Nothing);
+        let RouteNetlinkMessage::NewLink(gone) = link(7, "veth7", false) else {
+            unreachable!("it is one")
+        };
+        assert_eq!(kernel.take(&DelLink(gone)), News::Nothing);
+        assert_eq!(kernel.take(&link(8, "flannel.1", true)), News::Change);
+        assert_eq!(kernel.take(&link(8, "flannel.1", true)), News::Nothing);
+    }
+
+    #[test]
+    fn when_a_link_with_ways_loses_its_address_or_goes_down_more_may_have_changed() {
+        use RouteNetlinkMessage::{DelAddress, NewAddress, NewRoute};
+        let mut kernel = Kernel::default();
+        assert_eq!(kernel.take(&link(2, "eth0", false)), News::Nothing);
+        assert_eq!(kernel.take(&NewAddress(address(2, "192.0.2.1/24"))), News::Change);
+        assert_eq!(
+            kernel.take(&NewRoute(route(2, "192.0.2.0/24", None))),
+            News::Change
+        );
+        assert_eq!(kernel.take(&DelAddress(address(2, "192.0.2.1/24"))), News::Change);
+        assert_eq!(kernel.take(&NewAddress(address(2, "192.0.2.1/24"))), News::Change);
+        let by_node = route(2, "10.244.2.0/24", Some("192.0.2.2"));
+        assert_eq!(kernel.take(&NewRoute(by_node)), News::Change);
+        assert_eq!(kernel.take(&DelAddress(address(2, "192.0.2.1/24"))), News::Unsaid);
+        let RouteNetlinkMessage::NewLink(mut down) = link(2, "eth0", false) else {
+            unreachable!("it is one")
+        };
+        down.header.flags = LinkFlags::empty();
+        assert_eq!(kernel.take(&RouteNetlinkMessage::NewLink(down)), News::Unsaid);
+    }
+
+    #[test]
+    fn an_entry_of_the_forwarding_database_has_the_address_of_either_family() {
+        let mut kernel = Kernel::default();
+        let mut entry = NeighbourMessage::default();
+        entry.header.family = AddressFamily::Bridge;
+        entry.header.ifindex = 8;
+        entry.header.state = NeighbourState::Permanent;
+        for bytes in [vec![192, 0, 2, 2], vec![1; 16]] {
+            entry.attributes = vec![
+                NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0, 9]),
+                NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)),
+            ];
+            let added = RouteNetlinkMessage::NewNeighbour(entry.clone());
+            assert_eq!(kernel.take(&added), News::Change);
+            assert_eq!(kernel.take(&added), News::Nothing);
+            assert_eq!(
+                kernel.take(&RouteNetlinkMessage::DelNeighbour(entry.clone())),
+                News::Change
+            );
+            assert_eq!(kernel.forwarding, BTreeMap::new());
+        }
     }
 }

@@ -6,8 +6,6 @@
 //! Everything on the VXLAN device belongs to the overlay. A route by another link is the overlay's if it says so
 //! ([`PROTOCOL`]); those of others are left alone.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::kernel::{Kernel, Link};
@@ -154,10 +152,8 @@ fn remove(
 fn addresses(own: &Own, index: u32, kernel: &Kernel, operations: &mut Vec<Operation>) {
     let wanted = IpNet::from(own.subnet.network());
     let found = kernel.addresses.get(&index).into_iter().flatten();
-    let is_link_local =
-        |net: &&IpNet| matches!(net.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
     let mut is_there = false;
-    for address in found.filter(|net| !is_link_local(net)) {
+    for address in found {
         match *address == wanted {
             true => is_there = true,
             false => operations.push(Operation::RemoveAddress {
