@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::beside::Beside;
 use super::client::Client;
 use super::progress::Progress;
 use super::table::printable;
 use super::top::state::Containers;
 use super::{
-    CommandError, attach, check, cleanup, completions, copy, debug, describe, doctor, events, exec, get,
-    image_work, images, join, kubeconfig, logs, options, peer, port_forward, reset, start, terminal,
+    CommandError, attach, beside, check, cleanup, completions, copy, debug, describe, doctor, events, exec,
+    get, image_work, images, join, kubeconfig, logs, options, peer, port_forward, reset, start, terminal,
     timeline, top, version,
 };
 use crate::cli::{self, Cli, Command};
@@ -96,11 +97,8 @@ fn ask_agent(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
             let options = options::port_forward_options(asked);
             wait(port_forward::run(client, &options, &mut out))
         }
-        Command::Kubeconfig => print_kubeconfig(client),
-        Command::Peer => {
-            peer::run(client.socket(), &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Kubeconfig => print_beside(client, &kubeconfig::FILE),
+        Command::Peer => print_beside(client, &peer::FILE),
         _ => unreachable!("`run` has run the other verbs"),
     }
 }
@@ -162,8 +160,8 @@ fn code(yes: bool) -> ExitCode {
     }
 }
 
-fn print_kubeconfig(client: &Client) -> anyhow::Result<ExitCode> {
-    kubeconfig::run(client.socket(), &mut io::stdout())?;
+fn print_beside(client: &Client, file: &Beside) -> anyhow::Result<ExitCode> {
+    beside::run(client.socket(), file, &mut io::stdout())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -25,6 +25,7 @@ mod description;
 mod describe_node;
 mod describe_pod;
 pub mod streams;
+pub mod beside;
 pub mod attach;
 pub mod exec;
 pub mod copy;

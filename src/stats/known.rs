@@ -422,6 +422,16 @@ mod tests {
         }
     }
 
+    /// Each call reads the cgroup once more; what it then says about those below it.
+    fn below(files: &Files) -> impl FnMut() -> Above {
+        let (mut known, begun) = (KnownCgroups::default(), Instant::now());
+        move || {
+            let cgroups = Cgroups::unified(files.0.path()).unwrap();
+            let found = known.read(&mut cgroups.usage_reader(), ask(Above::Busy, begun));
+            found.unwrap().below
+        }
+    }
+
     #[test]
     fn what_is_idle_is_not_read_again_until_something_happens() {
         let (files, mut known) = (Files::new(), KnownCgroups::default());
@@ -562,13 +572,8 @@ mod tests {
 
     #[test]
     fn a_cgroup_sleeps_while_only_its_memory_changes() {
-        let (files, mut known) = (Files::new(), KnownCgroups::default());
-        let begun = Instant::now();
-        let mut below = || {
-            let cgroups = Cgroups::unified(files.0.path()).unwrap();
-            let found = known.read(&mut cgroups.usage_reader(), ask(Above::Busy, begun));
-            found.unwrap().below
-        };
+        let files = Files::new();
+        let mut below = below(&files);
         assert_eq!(below(), Above::Busy);
         files.write("a/memory.current", "50");
         assert_eq!(below(), Above::Asleep);
@@ -583,13 +588,8 @@ mod tests {
 
     #[test]
     fn a_cgroup_is_quiet_when_it_is_idle_and_nothing_reaches_its_disk() {
-        let (files, mut known) = (Files::new(), KnownCgroups::default());
-        let begun = Instant::now();
-        let mut below = || {
-            let cgroups = Cgroups::unified(files.0.path()).unwrap();
-            let found = known.read(&mut cgroups.usage_reader(), ask(Above::Busy, begun));
-            found.unwrap().below
-        };
+        let files = Files::new();
+        let mut below = below(&files);
         assert_eq!(below(), Above::Busy);
         assert_eq!(below(), Above::Asleep);
         assert_eq!(below(), Above::Quiet);

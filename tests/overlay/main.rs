@@ -8,6 +8,8 @@
     reason = "a program of tests; clippy.toml allows it in test functions, and their helpers are tests too"
 )]
 
+#[path = "../../cni-plugins/tests/support/isolation.rs"]
+mod isolation;
 #[path = "../support/wait.rs"]
 mod wait;
 mod world;

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
@@ -19,35 +19,19 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::isolation;
 use crate::wait::wait_for;
 
 /// How long anything may take on a busy machine.
 pub const LONG: Duration = Duration::from_secs(20);
-const INSIDE: &str = "GANTRY_OVERLAY_TEST_INSIDE";
 
-/// Runs a story in a process of its own, in new namespaces. A plain user becomes root of a new user namespace.
+/// Runs a story in a process of its own, in new namespaces.
 pub fn isolated(name: &str, story: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    isolation::isolated(name, || {
         // Names of namespaces are mounts below /run.
         run("mount", &["-t", "tmpfs", "none", "/run"]);
-        return story();
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    let status = command
-        .args(["--net", "--mount"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .stdout(Stdio::null())
-        .status()
-        .expect("the tests need unshare (util-linux)");
-    assert!(
-        status.success(),
-        "{name} failed inside its namespaces ({status}); its words are above"
-    );
+        story();
+    });
 }
 
 /// Runs a program that must succeed; what it prints.

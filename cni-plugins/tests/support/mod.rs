@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no file of stories needs all of it")]
 
 pub(crate) mod frames;
+mod isolation;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,31 +20,12 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const INSIDE: &str = "GANTRY_CNI_TEST_INSIDE";
 /// A directory with plugins to test instead of ours; the reference implementation proves the stories.
 const UNDER_TEST: &str = "CNI_PATH_UNDER_TEST";
 
-/// Runs `story` in a process of its own, inside new namespaces. A plain user becomes root of a new user namespace.
+/// Runs `story` in a process of its own, inside new namespaces.
 pub(crate) fn isolated(name: &str, story: impl FnOnce(World)) {
-    if std::env::var_os(INSIDE).is_some() {
-        return story(World::new());
-    }
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    let status = command
-        .args(["--net", "--mount"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .stdout(Stdio::null())
-        .status()
-        .expect("the tests need unshare (util-linux)");
-    assert!(
-        status.success(),
-        "{name} failed inside its namespaces ({status}); its words are above"
-    );
+    isolation::isolated(name, || story(World::new()));
 }
 
 /// The host of a story.
