@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::conflist;
@@ -41,12 +41,13 @@ pub struct Between {
     pub environment: PathBuf,
 }
 
-/// Keeps the pods of this node connected with those of others until canceled. `ready` has the node's subnet once packets
+/// Keeps the pods of this node connected with those of others until canceled. `flushed` says that another program may have
+/// removed the rules. `ready` has the node's subnet once packets
 /// can leave for other nodes.
 pub(super) async fn run(
     between: Between,
     network: NetworkSettings,
-    subnet: watch::Receiver<Option<IpNet>>,
+    (subnet, flushed): (watch::Receiver<Option<IpNet>>, &Notify),
     ready: watch::Sender<Option<IpNet>>,
     cancel: CancellationToken,
 ) {
@@ -62,7 +63,12 @@ pub(super) async fn run(
     tokio::join!(
         overlay::peers_file::run(between.peers.clone(), peers, cancel.clone()),
         overlay::run(inputs, cancel.clone()),
-        masquerade(between.overlay.network, of_standing.clone(), cancel.clone()),
+        masquerade(
+            between.overlay.network,
+            of_standing.clone(),
+            flushed,
+            cancel.clone()
+        ),
         follow(between, network, of_standing, ready, cancel),
     );
 }
@@ -154,14 +160,23 @@ fn write_if_different(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Keeps the rules in place.
-async fn masquerade(all: IpNet, mut standing: watch::Receiver<Standing>, cancel: CancellationToken) {
+async fn masquerade(
+    all: IpNet,
+    mut standing: watch::Receiver<Standing>,
+    flushed: &Notify,
+    cancel: CancellationToken,
+) {
     let mut failures = LastLogged::default();
     loop {
         let own = standing.borrow_and_update().own.as_ref().map(|own| own.subnet);
         if let Some(own) = own {
-            match ensure_rules(all, own).await {
-                Ok(()) => failures.clear(),
+            let ensured = tokio::task::spawn_blocking(move || {
+                gantry_cni::between_nodes::ensure(conflist::NETWORK, all, own)
+            });
+            match ensured.await.expect("talking to the kernel does not panic") {
+                Ok(_) => failures.clear(),
                 Err(error) => {
+                    let error = error.to_string();
                     if failures.is_news(&error) {
                         tracing::warn!(error, "cannot set the rules of the pod network; retrying");
                     }
@@ -172,17 +187,10 @@ async fn masquerade(all: IpNet, mut standing: watch::Receiver<Standing>, cancel:
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = standing.changed() => {}
+            () = flushed.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }
-}
-
-/// Sets the rules of a network with several nodes where any is missing.
-pub(super) async fn ensure_rules(all: IpNet, own: IpNet) -> Result<(), String> {
-    let ensured =
-        tokio::task::spawn_blocking(move || gantry_cni::between_nodes::ensure(conflist::NETWORK, all, own));
-    let ensured = ensured.await.expect("talking to the kernel does not panic");
-    ensured.map(|_| ()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

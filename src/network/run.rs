@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::set_up::{self, Network, NetworkError, NetworkSettings};
@@ -73,7 +73,7 @@ pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
                 None => None,
             };
             inputs.settings.between = Some(mtu.unwrap_or(USUAL_MTU));
-            inputs.settings.taken = overlay::peers_file::subnets(&between.peers, &between.overlay.name);
+            inputs.settings.taken = overlay::peers_file::subnets(&between.peers, &between.overlay.name).await;
         }
         None => {
             if let Err(error) = between::leave(&inputs.settings.state_dir, &inputs.socket).await {
@@ -113,16 +113,17 @@ pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
 impl Loop {
     /// Looks after the network until cancelled. Its parts wait for the kernel and the API server, each for itself.
     pub async fn run(self, cancel: CancellationToken) {
+        let flushed = Notify::new();
         let guard = async {
             if self.inputs.guards_loopback {
-                let is_ours = self.opens_firewall;
-                let between = self
-                    .inputs
-                    .between
-                    .as_ref()
-                    .map(|between| between.overlay.network);
-                let between = between.zip(self.chosen);
-                loopback::keep(|| flushed(is_ours, between), cancel.clone()).await;
+                let (is_ours, flushed) = (self.opens_firewall, &flushed);
+                let restore = || async move {
+                    flushed.notify_one();
+                    if is_ours {
+                        restore_pods().await;
+                    }
+                };
+                loopback::keep(restore, cancel.clone()).await;
             }
         };
         let firewall = async {
@@ -140,7 +141,8 @@ impl Loop {
             if let (Some(between), Some(_)) = (&self.inputs.between, self.chosen) {
                 let (_, chosen) = watch::channel(self.chosen);
                 let (settings, ready) = (self.inputs.settings.clone(), self.inputs.subnet.clone());
-                between::run(between.clone(), settings, chosen, ready, cancel.clone()).await;
+                let changes = (chosen, &flushed);
+                between::run(between.clone(), settings, changes, ready, cancel.clone()).await;
             }
         };
         // The last arm: a network of which nothing is left to do lasts as long as the agent.
@@ -148,17 +150,8 @@ impl Loop {
     }
 }
 
-/// Makes the rules of connected pods again: forwarded ports and masquerading. `between` are the network of several nodes and
-/// this node's part.
-async fn flushed(is_ours: bool, between: Option<(IpNet, IpNet)>) {
-    if !is_ours {
-        return;
-    }
-    if let Some((all, own)) = between
-        && let Err(error) = between::ensure_rules(all, own).await
-    {
-        tracing::warn!(error, "cannot set the rules of the pod network; retrying");
-    }
+/// Makes the rules of connected pods again: forwarded ports and masquerading.
+async fn restore_pods() {
     let records = Path::new(gantry_cni::restore::RECORDS);
     let restored = tokio::task::spawn_blocking(|| gantry_cni::restore(records, conflist::NETWORK)).await;
     match restored.expect("talking to the kernel does not panic") {

@@ -71,7 +71,7 @@ const ARROWS: rules::Arrows<'static> = &[
     ("trace", &["cri", "model"]),
     ("publish", &["counters", "model"]),
     ("identity", &["bulkhead", "counters", "disk", "model"]),
-    ("network", &["disk", "model"]),
+    ("network", &["bulkhead", "disk", "model"]),
     ("images", &["cri", "model"]),
     ("logind", &["counters", "disk", "model"]),
     ("bulkhead", &[]),

@@ -1,6 +1,8 @@
 //! The peers of a machine without a cluster: a file that people or their tools write, watched.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::entry;
+use crate::bulkhead::{Bulkhead, Limits};
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::Peer;
 
@@ -18,6 +21,13 @@ use crate::model::overlay::Peer;
 const LOOK: Duration = Duration::from_secs(30);
 /// Bytes that a file may have: more than ten thousand nodes.
 const LARGEST: u64 = 4 << 20;
+/// How long reading may take. The file may lie on a file system whose server is gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Reads that have not returned.
+const READS: Limits = Limits {
+    total: 1,
+    per_owner: 1,
+};
 
 /// Reads the file whenever it changes, and publishes its peers, until canceled. A missing file has none.
 pub async fn run(path: PathBuf, out: watch::Sender<Arc<[Peer]>>, cancel: CancellationToken) {
@@ -36,6 +46,7 @@ pub async fn run(path: PathBuf, out: watch::Sender<Arc<[Peer]>>, cancel: Cancell
     let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
     let mut is_watched = false;
     let mut reader = Reader::default();
+    let reads = Bulkhead::new("the file of peers", READS);
     loop {
         if let Some(watcher) = &mut watcher
             && !(is_watched && directory.is_dir())
@@ -44,10 +55,7 @@ pub async fn run(path: PathBuf, out: watch::Sender<Arc<[Peer]>>, cancel: Cancell
                 .watch(&directory, notify::RecursiveMode::NonRecursive)
                 .is_ok();
         }
-        let file = path.clone();
-        // The file may lie on any file system.
-        let text = tokio::task::spawn_blocking(move || text(&file)).await;
-        if let Some(peers) = reader.take(&path, text.unwrap_or_else(|error| Err(io::Error::other(error)))) {
+        if let Some(peers) = reader.take(&path, text(&reads, &path).await) {
             out.send_if_modified(|before| {
                 let differs = before[..] != peers[..];
                 if differs {
@@ -66,8 +74,9 @@ pub async fn run(path: PathBuf, out: watch::Sender<Arc<[Peer]>>, cancel: Cancell
 }
 
 /// The IPv4 subnets of the nodes in a file but of this one, as far as they can be read.
-pub fn subnets(path: &Path, own: &str) -> Vec<Ipv4Net> {
-    let text = text(path).ok().flatten().unwrap_or_default();
+pub async fn subnets(path: &Path, own: &str) -> Vec<Ipv4Net> {
+    let reads = Bulkhead::new("the file of peers", READS);
+    let text = text(&reads, path).await.ok().flatten().unwrap_or_default();
     let peers = entry::read(&text).unwrap_or_default().peers.into_iter();
     peers
         .filter(|peer| peer.name != own)
@@ -83,11 +92,23 @@ fn is_written(kind: notify::EventKind) -> bool {
     matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
-fn text(path: &Path) -> io::Result<Option<String>> {
-    let file = match std::fs::File::open(path) {
+/// What the file says; absent if there is none.
+async fn text(reads: &Bulkhead, path: &Path) -> io::Result<Option<String>> {
+    let (file, subject) = (path.to_owned(), path.display().to_string());
+    let read = reads.run("", &subject, PATIENCE, move || read(&file)).await;
+    read.map_err(io::Error::other)?
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    // Opening a FIFO waits for a writer otherwise.
+    let nonblocking = nix::libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(nonblocking).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut text = String::new();
     file.take(LARGEST + 1).read_to_string(&mut text)?;
     match text.len() as u64 > LARGEST {
@@ -181,10 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_large_is_refused() {
+    fn a_file_that_is_too_large_or_none_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("peers.yaml");
         std::fs::write(&path, vec![b'#'; usize::try_from(LARGEST).unwrap() + 1]).unwrap();
-        assert!(text(&path).is_err());
+        assert!(read(&path).is_err());
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "it is not a regular file");
     }
 }
