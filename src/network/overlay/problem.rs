@@ -42,7 +42,8 @@ pub(super) enum Problem {
     #[error("node {peer} uses VNI {vni}, this node {own}; all nodes of a network need the same")]
     OtherVni { peer: String, vni: u32, own: u32 },
     #[error(
-        "node {peer}: another node has its tunnel endpoint's MAC address {mac}, too; restart one of the two with another address"
+        "node {peer}: another node has its tunnel endpoint's MAC address {mac}, too; on one of the two remove the file \
+         overlay-mac in the agent's state directory and the overlay's link, and restart the agent"
     )]
     SameMac { peer: String, mac: Mac },
     #[error("node {peer} uses the back end {backend}, this node {own}; all nodes of a network need the same")]

@@ -336,10 +336,10 @@ fn a_peer_that_would_take_what_is_not_its_own_is_named() {
             "node n6: its pod subnet 10.244.6.0/24 overlaps 10.244.6.0/24, which is another node's; give each node its \
              own with --pod-cidr",
             "node n7 uses VNI 7, this node 1; all nodes of a network need the same",
-            "node n9: another node has its tunnel endpoint's MAC address 02:00:00:00:00:05, too; restart one of the two \
-             with another address",
-            "node n10: another node has its tunnel endpoint's MAC address 02:00:00:00:00:01, too; restart one of the two \
-             with another address",
+            "node n9: another node has its tunnel endpoint's MAC address 02:00:00:00:00:05, too; on one of the two remove \
+             the file overlay-mac in the agent's state directory and the overlay's link, and restart the agent",
+            "node n10: another node has its tunnel endpoint's MAC address 02:00:00:00:00:01, too; on one of the two remove \
+             the file overlay-mac in the agent's state directory and the overlay's link, and restart the agent",
             "node n11 uses the back end host-gw, this node vxlan; all nodes of a network need the same",
             "node n3: its pod subnet 192.0.2.0/24 is outside of the pod network 10.244.0.0/16; set --network-cidr to the \
              network of all nodes",
