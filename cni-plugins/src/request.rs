@@ -224,6 +224,23 @@ fn read_args(written: &str) -> Result<BTreeMap<String, String>, Error> {
         .collect()
 }
 
+/// A call for a pod, with this configuration and no arguments.
+#[cfg(test)]
+pub(crate) fn sample(config: Value) -> Request {
+    Request {
+        version: crate::types::Version::V1_0_0,
+        network: "net".into(),
+        container_id: "c".into(),
+        ifname: "eth0".into(),
+        netns: None,
+        args: Default::default(),
+        path: Vec::new(),
+        config,
+        input: String::new(),
+        notes: Default::default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

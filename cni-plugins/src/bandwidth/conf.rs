@@ -113,20 +113,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::request::{Subject, read_request};
-    use crate::types::Version;
-
-    fn request(mut config: Value) -> Request {
-        config["name"] = json!("net");
-        read_request(
-            Subject::Network,
-            &|_| None,
-            String::new(),
-            config,
-            Version::V1_0_0,
-        )
-        .unwrap()
-    }
+    use crate::request::sample as request;
 
     #[test]
     fn limits_are_the_network_s_or_else_the_runtime_s() {

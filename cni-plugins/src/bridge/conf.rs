@@ -259,20 +259,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::types::{Code, Version};
+    use crate::request::sample;
+    use crate::types::Code;
 
     fn request(config: Value) -> Request {
         Request {
-            version: Version::V1_0_0,
-            network: "net".into(),
-            container_id: "c".into(),
-            ifname: "eth0".into(),
-            netns: None,
             args: [("MAC".to_string(), "02:00:00:00:00:01".to_string())].into(),
-            path: Vec::new(),
-            config,
-            input: String::new(),
-            notes: Default::default(),
+            ..sample(config)
         }
     }
 

@@ -88,23 +88,10 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
-    use crate::request::{Subject, read_request};
-    use crate::types::Version;
-
-    fn request(mut config: Value) -> Request {
-        config["name"] = json!("net");
-        read_request(
-            Subject::Network,
-            &|_| None,
-            String::new(),
-            config,
-            Version::V1_0_0,
-        )
-        .unwrap()
-    }
+    use crate::request::sample as request;
 
     #[test]
     fn every_configuration_of_the_original_is_taken() {

@@ -293,23 +293,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::types::Version;
+    use crate::request::sample;
 
     fn request(config: serde_json::Value, args: &[(&str, &str)]) -> Request {
         Request {
-            version: Version::V1_0_0,
-            network: "net".into(),
-            container_id: "c".into(),
-            ifname: "eth0".into(),
-            netns: None,
             args: args
                 .iter()
                 .map(|(key, value)| (key.to_string(), value.to_string()))
                 .collect(),
-            path: Vec::new(),
-            config,
-            input: String::new(),
-            notes: Default::default(),
+            ..sample(config)
         }
     }
 

@@ -227,22 +227,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::types::{Code, Version};
-
-    fn request(config: Value) -> Request {
-        Request {
-            version: Version::V1_0_0,
-            network: "net".into(),
-            container_id: "c".into(),
-            ifname: "eth0".into(),
-            netns: None,
-            args: [].into(),
-            path: Vec::new(),
-            config,
-            input: String::new(),
-            notes: Default::default(),
-        }
-    }
+    use crate::request::sample as request;
+    use crate::types::Code;
 
     fn mapping(value: Value) -> Value {
         json!({"runtimeConfig": {"portMappings": [value]}})
