@@ -169,25 +169,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_share_a_thread_until_one_hangs_or_fails() {
+    async fn calls_share_a_thread_until_one_fails() {
         let bulkhead = Bulkhead::new("test", LIMITS);
-        let (_hold, held) = mpsc::channel();
-        let mut calls: Vec<_> = ["a", "b", "hangs", "c", "fails", "d", "e"]
-            .map(|owner| (owner, None))
-            .into();
-        calls[2].1 = Some(held);
-        let results = check(&bulkhead, SHORT, calls).await;
+        let calls = ["a", "b", "fails", "c", "d"].map(|owner| (owner, None));
+        // Printing where a call failed takes longer than some calls may.
+        let results = check(&bulkhead, LONG, calls.into()).await;
         let made_in = |owner: &str| results[owner].clone().unwrap();
         assert_eq!(made_in("a"), made_in("b"));
         assert_ne!(made_in("b"), made_in("c"));
-        assert_ne!(made_in("c"), made_in("d"));
-        assert_eq!(made_in("d"), made_in("e"));
+        assert_eq!(made_in("c"), made_in("d"));
+        assert_eq!(results["fails"], Err(Stuck::Died("fails".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn calls_share_a_thread_until_one_hangs() {
+        /// What all but one of the calls need on a busy machine, too.
+        const AMPLE: Duration = Duration::from_secs(3);
+        let bulkhead = Bulkhead::new("test", LIMITS);
+        let (_hold, held) = mpsc::channel();
+        let calls = vec![
+            ("a", None),
+            ("b", None),
+            ("hangs", Some(held)),
+            ("c", None),
+            ("d", None),
+        ];
+        let results = check(&bulkhead, AMPLE, calls).await;
+        let made_in = |owner: &str| results[owner].clone().unwrap();
+        assert_eq!(made_in("a"), made_in("b"));
+        assert_ne!(made_in("b"), made_in("c"));
+        assert_eq!(made_in("c"), made_in("d"));
         let late = Stuck::Late {
             subject: "hangs".to_owned(),
-            patience: SHORT,
+            patience: AMPLE,
         };
         assert_eq!(results["hangs"], Err(late));
-        assert_eq!(results["fails"], Err(Stuck::Died("fails".to_owned())));
         // It keeps a slot of its own, whether it comes first or later.
         for owners in [["hangs", "a"], ["a", "hangs"]] {
             let results = check(&bulkhead, LONG, owners.map(|owner| (owner, None)).into()).await;

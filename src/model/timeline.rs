@@ -49,6 +49,8 @@ pub struct Entry {
     pub error: Option<String>,
 }
 
+type Entries = BTreeMap<What, Entry>;
+
 /// What happened to one pod. Of what happened repeatedly, the last time counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeline {
@@ -64,6 +66,9 @@ pub struct Timeline {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Timelines {
     pods: BTreeMap<PodName, Arc<Timeline>>,
+    /// What was observed and belongs to no timeline, or to the next start: its steps are recorded when all of them were
+    /// made, which the pod's status may precede.
+    early: BTreeMap<PodName, Arc<Entries>>,
     /// Those that have ended, the first one first.
     ended: Vec<PodName>,
 }
@@ -87,62 +92,68 @@ impl Timelines {
         if steps.is_empty() {
             return false;
         }
+        let sandboxes = steps.iter().filter(|step| step.kind == StepKind::RunSandbox);
+        let sandbox = sandboxes.map(|step| step.began).max();
+        let early = self.early.remove(&outcome.pod);
         let timeline = self.begin(&outcome.pod, &outcome.uid);
         // A new sandbox is a new start; what precedes it in the same plan belongs to it.
-        if steps.iter().any(|step| step.kind == StepKind::RunSandbox) {
-            timeline.entries.clear();
-            timeline.dropped = 0;
+        if let Some(sandbox) = sandbox {
+            timeline.begin_anew(sandbox);
         }
+        let mut since = sandbox;
         for step in steps {
-            if let Subject::Container(name) = &step.subject {
-                timeline.restart(step.kind, name);
+            if let Subject::Container(name) = &step.subject
+                && timeline.restart(step.kind, name, step.began)
+            {
+                since = since.max(Some(step.began));
             }
             timeline.add(What::Step(step.kind, step.subject.clone()), entry(step));
         }
-        true
-    }
-
-    /// Records something that was observed for the first time of a pod that this agent has started; returns whether it was
-    /// recorded.
-    pub fn observe(&mut self, name: &PodName, uid: &PodUid, what: What, at: Timestamp) -> bool {
-        let Some(timeline) = self.pods.get_mut(name).filter(|known| known.uid == *uid) else {
-            return false;
-        };
-        if timeline.entries.contains_key(&what) {
-            return false;
+        match (early, since) {
+            (Some(early), Some(since)) => timeline.take(&early, since),
+            (Some(early), None) => drop(self.early.insert(outcome.pod.clone(), early)),
+            (None, _) => {}
         }
-        Arc::make_mut(timeline).add(what, moment(at));
         true
     }
 
-    /// Records that the API server has taken a status of a pod that this agent has started; returns whether it was
-    /// recorded.
+    /// Records something that was observed for the first time of a pod; returns whether it can be seen: it is shown of
+    /// pods that this agent has started.
+    pub fn observe(&mut self, name: &PodName, uid: &PodUid, what: What, at: Timestamp) -> bool {
+        let known = self.pods.get_mut(name).filter(|known| known.uid == *uid);
+        if let Some(timeline) = known.filter(|known| !known.entries.contains_key(&what)) {
+            Arc::make_mut(timeline).add(what, moment(at));
+            return true;
+        }
+        let early = Arc::make_mut(self.early.entry(name.clone()).or_default());
+        if early.len() < ENTRIES_OF_A_POD {
+            early.insert(what, moment(at));
+        }
+        false
+    }
+
+    /// Records that the API server has taken a status of a pod; returns whether it can be seen, as with `observe`.
     pub fn write(&mut self, name: &PodName, began: Timestamp, took: Duration) -> bool {
-        let Some(timeline) = self.pods.get_mut(name) else {
+        let entry = Entry {
+            took,
+            ..moment(began)
+        };
+        let is_ended = self.ended.contains(name);
+        let Some(timeline) = self.pods.get_mut(name).filter(|_| !is_ended) else {
+            let early = Arc::make_mut(self.early.entry(name.clone()).or_default());
+            let number = next_write(early);
+            early.insert(number, entry);
             return false;
         };
         let timeline = Arc::make_mut(timeline);
-        let of_statuses = timeline.entries.keys().filter_map(|what| match what {
-            What::StatusWritten(number) => Some(*number),
-            _ => None,
-        });
-        let numbers: Vec<u64> = of_statuses.collect();
-        if let Some(first) = numbers.first().filter(|_| numbers.len() >= STATUSES_OF_A_POD) {
-            timeline.entries.remove(&What::StatusWritten(*first));
-        }
-        let number = numbers.last().map_or(1, |last| last + 1);
-        timeline.add(
-            What::StatusWritten(number),
-            Entry {
-                took,
-                ..moment(began)
-            },
-        );
+        let number = next_write(&mut timeline.entries);
+        timeline.add(number, entry);
         true
     }
 
     /// Nothing of the pod is left on the node: of such pods only the last few are remembered.
     pub fn end(&mut self, name: &PodName) {
+        self.early.remove(name);
         if !self.pods.contains_key(name) || self.ended.contains(name) {
             return;
         }
@@ -169,7 +180,41 @@ impl Timelines {
     }
 }
 
+/// The number of the next write of a status. The first one of too many is forgotten.
+fn next_write(entries: &mut Entries) -> What {
+    let of_statuses = entries.keys().filter_map(|what| match what {
+        What::StatusWritten(number) => Some(*number),
+        _ => None,
+    });
+    let numbers: Vec<u64> = of_statuses.collect();
+    if let Some(first) = numbers.first().filter(|_| numbers.len() >= STATUSES_OF_A_POD) {
+        entries.remove(&What::StatusWritten(*first));
+    }
+    What::StatusWritten(numbers.last().map_or(1, |last| last + 1))
+}
+
 impl Timeline {
+    /// The pod is started anew in a sandbox of this time. Of what is known only what was observed later belongs to it.
+    fn begin_anew(&mut self, sandbox: Timestamp) {
+        self.dropped = 0;
+        let mut former = std::mem::take(&mut self.entries);
+        former.retain(|what, _| !matches!(what, What::Step(..)));
+        self.take(&former, sandbox);
+    }
+
+    /// Takes over what was observed since.
+    fn take(&mut self, observed: &Entries, since: Timestamp) {
+        for (what, entry) in observed.iter().filter(|(_, entry)| entry.began >= since) {
+            match what {
+                What::StatusWritten(_) => {
+                    let number = next_write(&mut self.entries);
+                    self.add(number, entry.clone());
+                }
+                what => self.add(what.clone(), entry.clone()),
+            }
+        }
+    }
+
     fn add(&mut self, what: What, entry: Entry) {
         if self.entries.len() < ENTRIES_OF_A_POD || self.entries.contains_key(&what) {
             self.entries.insert(what, entry);
@@ -179,18 +224,21 @@ impl Timeline {
     }
 
     /// A container that is created again after it was started: what followed its former start is forgotten.
-    fn restart(&mut self, kind: StepKind, container: &str) {
+    /// Returns whether it is one.
+    fn restart(&mut self, kind: StepKind, container: &str, began: Timestamp) -> bool {
         let start = What::Step(StepKind::StartContainer, Subject::Container(container.to_owned()));
         if kind != StepKind::CreateContainer || !self.entries.contains_key(&start) {
-            return;
+            return false;
         }
-        self.entries.retain(|what, _| match what {
-            What::Step(StepKind::StartContainer | StepKind::PostStart, Subject::Container(name))
-            | What::Started(name)
-            | What::ContainerReady(name) => name != container,
-            What::PodReady => false,
+        self.entries.retain(|what, entry| match what {
+            What::Step(StepKind::StartContainer | StepKind::PostStart, Subject::Container(name)) => {
+                name != container
+            }
+            What::Started(name) | What::ContainerReady(name) => name != container || entry.began >= began,
+            What::PodReady => entry.began >= began,
             What::StatusWritten(_) | What::Step(..) => true,
         });
+        true
     }
 }
 
@@ -334,6 +382,40 @@ mod tests {
                 "6 PodReady",
             ],
         );
+    }
+
+    #[test]
+    fn what_was_observed_before_the_steps_were_known_is_kept() {
+        let uid = PodUid("u1".to_owned());
+        let ready = |timelines: &mut Timelines, seconds| {
+            timelines.observe(&name(), &uid, What::PodReady, at(seconds));
+            timelines.write(&name(), at(seconds), Duration::ZERO);
+        };
+        let mut timelines = Timelines::default();
+        assert!(!timelines.write(&name(), at(1), Duration::ZERO));
+        ready(&mut timelines, 6);
+        assert!(timelines.get(&name()).is_none());
+        timelines.record(&outcome("u1", vec![step(StepKind::RunSandbox, "", 2)]));
+        check(&timelines, &["2 run sandbox", "6 PodReady", "6 StatusWritten(1)"]);
+        // The same of the next sandbox, and of a container that is started again.
+        timelines.record(&outcome("u1", vec![step(StepKind::EnsureCgroup, "", 10)]));
+        ready(&mut timelines, 13);
+        timelines.record(&outcome("u1", vec![step(StepKind::RunSandbox, "", 12)]));
+        check(
+            &timelines,
+            &["12 run sandbox", "13 PodReady", "13 StatusWritten(1)"],
+        );
+        timelines.record(&outcome("u1", vec![step(StepKind::StartContainer, "a", 14)]));
+        ready(&mut timelines, 16);
+        timelines.record(&outcome("u1", vec![step(StepKind::CreateContainer, "a", 15)]));
+        let expected = [
+            "12 run sandbox",
+            "13 StatusWritten(1)",
+            "15 create container a",
+            "16 PodReady",
+            "16 StatusWritten(2)",
+        ];
+        check(&timelines, &expected);
     }
 
     #[test]

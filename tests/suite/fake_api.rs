@@ -458,8 +458,13 @@ async fn serve(shared: Shared, request: Request) -> Response {
 /// Waits until requests about the kind are answered.
 async fn speaks(shared: &Shared, kind: &str) {
     let mut news = shared.news.subscribe();
-    let is_silent = |_: &u64| shared.content.lock().unwrap().silent.contains(kind);
-    let _ = news.wait_for(|news| !is_silent(news)).await;
+    // Not `wait_for`, which holds the news while it looks: whoever changes the content sends news while it holds the
+    // content, and both would wait for ever.
+    while shared.content.lock().unwrap().silent.contains(kind) {
+        if news.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn selected(object: &Value, namespace: &str, query: &BTreeMap<String, String>) -> bool {
