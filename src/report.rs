@@ -28,6 +28,7 @@ use crate::model::memory::{Executed, Memory, QosCgroups};
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
+use crate::model::pod_network::PodNetwork;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::status::object::{self as pod_object, Wanted};
@@ -53,8 +54,8 @@ pub struct ReportInputs {
     pub written: mpsc::UnboundedReceiver<StatusWritten>,
     /// Measurements of the machine; a new value every `nodeStatusUpdateFrequency`.
     pub measured: watch::Receiver<Arc<Measured>>,
-    /// The subnet of the node's pods, if this program connects them; in a cluster it is learned later.
-    pub subnet: watch::Receiver<Option<ipnet::IpNet>>,
+    /// The node's pod network, as far as this program provides it.
+    pub network: watch::Receiver<PodNetwork>,
     /// The moment from which on the machine is shutting down.
     pub shutting_down: watch::Receiver<Option<Timestamp>>,
     /// The state of the QoS cgroups.
@@ -123,7 +124,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
-            Ok(()) = inputs.subnet.changed() => (true, None),
+            Ok(()) = inputs.network.changed() => (true, None),
             Ok(()) = inputs.addresses.changed() => (false, None),
             Ok(()) = inputs.shutting_down.changed() => (false, None),
             Ok(()) = inputs.qos_cgroups.changed() => {
@@ -136,7 +137,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         (outputs.beat)();
         let before = std::mem::replace(&mut state.snapshot, inputs.snapshot.borrow_and_update().clone());
         report_node |= before.runtime != state.snapshot.runtime;
-        state.facts.settings.pod_cidr = *inputs.subnet.borrow_and_update();
+        state.facts.settings.network = inputs.network.borrow_and_update().clone();
         let mut changed = state.take(
             inputs.desired.borrow_and_update().clone(),
             &before,

@@ -144,7 +144,7 @@ fn spawn_report(
         outcomes: sent.outcomes,
         written: sent.written,
         measured: values.measured.1.clone(),
-        subnet: values.subnet.1.clone(),
+        network: values.network.1.clone(),
         shutting_down: values.shutting_down.1.clone(),
         qos_cgroups: sent.qos_cgroups,
         addresses: sent.addresses,

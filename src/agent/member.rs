@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::manifest_context::manifest_context;
+use super::network;
 use super::storing::Storing;
 use super::tasks::Tasks;
 use super::values::{Shared, Values};
@@ -16,6 +17,7 @@ use crate::identity::connection;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles};
 use crate::model::event::Event;
 use crate::model::service::Services;
+use crate::network::Connects;
 use crate::publish::{events, lease, mirror, node, pods};
 use crate::source;
 use crate::source::api::objects::Of;
@@ -150,8 +152,25 @@ impl Member {
         self.spawn(tasks, "api node", Begin::Joined, |clients, cancel| {
             source::api::node::run(clients, name, out, cancel)
         });
+        if network::who_connects(config) == Connects::OwnAsTheClusterSays {
+            self.spawn_pod_network(tasks, config, values);
+        }
         self.spawn_checkpoint(tasks, with_objects.clone(), values);
         with_objects
+    }
+
+    /// The other nodes, and what the cluster says of its pod network.
+    fn spawn_pod_network(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
+        let peers = values.peers.0.clone();
+        self.spawn(tasks, "api peers", Begin::Joined, |clients, cancel| {
+            source::api::peers::run(clients, peers, cancel)
+        });
+        if config.network.overlay.transport.is_none() {
+            let network = values.cluster_network.0.clone();
+            self.spawn(tasks, "api pod network", Begin::Joined, |clients, cancel| {
+                source::api::cluster_network::run(clients, network, cancel)
+            });
+        }
     }
 
     fn spawn_checkpoint(&self, tasks: &mut Tasks, set: source::SetReceiver, values: &Values) {

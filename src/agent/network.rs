@@ -8,9 +8,8 @@ use tokio::sync::watch;
 
 use super::tasks::Tasks;
 use super::values::Values;
-use crate::config::overlay::Overlay;
 use crate::config::{Config, PodNetwork};
-use crate::network::{self, Between, Connects, Inputs, NetworkSettings};
+use crate::network::{self, Between, Connects, Inputs, NetworkSettings, Nodes};
 
 /// Sets the pods' network up, now or as soon as its subnet is known, and looks after it.
 pub(super) async fn connect(
@@ -19,12 +18,9 @@ pub(super) async fn connect(
     values: &Values,
     addresses: watch::Receiver<Arc<[IpAddr]>>,
 ) -> anyhow::Result<()> {
+    let connects = who_connects(config);
     let inputs = Inputs {
-        connects: connects(
-            config.network.whose,
-            config.paths.kubeconfig.is_some(),
-            config.network.pod_cidr.is_some(),
-        ),
+        connects,
         guards_loopback: config.network.util_chains,
         settings: NetworkSettings {
             network: config.network.range,
@@ -35,33 +31,48 @@ pub(super) async fn connect(
             between: None,
             taken: Vec::new(),
         },
-        between: config
-            .network
-            .overlay
-            .as_ref()
-            .map(|overlay| between(config, overlay, addresses)),
+        between: nodes(config, values, connects).map(|nodes| between(config, nodes, addresses)),
         node: values.api_node.1.clone(),
         socket: config.serve.socket.clone(),
-        subnet: values.subnet.0.clone(),
+        out: values.network.0.clone(),
     };
     let begun = network::begin(inputs).await?;
     tasks.spawn("network", begun.run(tasks.cancel.clone()));
     Ok(())
 }
 
-fn between(config: &Config, overlay: &Overlay, addresses: watch::Receiver<Arc<[IpAddr]>>) -> Between {
+/// From where it is known which nodes the network has; absent if it ends at this one.
+fn nodes(config: &Config, values: &Values, connects: Connects) -> Option<Nodes> {
+    match (connects, &config.network.overlay.peers) {
+        (Connects::OwnAsTheClusterSays, _) => Some(Nodes::Cluster {
+            peers: values.peers.1.clone(),
+            network: values.cluster_network.1.clone(),
+        }),
+        (Connects::Own, Some(file)) => Some(Nodes::File(file.clone())),
+        (Connects::Own, None) | (Connects::Another, _) => None,
+    }
+}
+
+fn between(config: &Config, nodes: Nodes, addresses: watch::Receiver<Arc<[IpAddr]>>) -> Between {
     Between {
-        overlay: network::overlay::Settings {
-            name: config.node.name.clone(),
-            network: config.network.range.into(),
-            transport: overlay.transport,
-            state_dir: config.paths.state.clone(),
-        },
-        peers: overlay.peers.clone(),
+        name: config.node.name.clone(),
+        network: config.network.range.into(),
+        transport: config.network.overlay.transport,
+        state_dir: config.paths.state.clone(),
+        nodes,
         addresses,
         entry: config.serve.socket.with_file_name(network::ENTRY),
         environment: PathBuf::from(network::ENVIRONMENT),
     }
+}
+
+/// Who connects this node's pods.
+pub(super) fn who_connects(config: &Config) -> Connects {
+    let (is_member, has_subnet) = (
+        config.paths.kubeconfig.is_some(),
+        config.network.pod_cidr.is_some(),
+    );
+    connects(config.network.whose, is_member, has_subnet)
 }
 
 /// Who connects the pods: as it is configured, and else the cluster's plugin on a node of a cluster.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::{mpsc, watch};
@@ -13,7 +12,9 @@ use crate::model::event::Event;
 use crate::model::image_work::ImageWorker;
 use crate::model::memory::Memory;
 use crate::model::node::Measured;
+use crate::model::overlay::{ClusterNetwork, Peers};
 use crate::model::pod::Desired;
+use crate::model::pod_network::PodNetwork;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
@@ -36,8 +37,12 @@ pub(super) struct Values {
     pub(super) shutting_down: Shared<Option<Timestamp>>,
     /// How far the end of all pods has come, while the machine is shutting down.
     pub(super) shutdown: Shared<Option<ShutdownProgress>>,
-    /// The subnet of the node's pods, if this program connects them.
-    pub(super) subnet: Shared<Option<IpNet>>,
+    /// The node's pod network, as far as this program provides it.
+    pub(super) network: Shared<PodNetwork>,
+    /// The nodes of the pod network, as the cluster has them.
+    pub(super) peers: Shared<Peers>,
+    /// What the cluster says of its pod network.
+    pub(super) cluster_network: Shared<ClusterNetwork>,
     /// Asks for changes of static pods.
     pub(super) changes: Changes,
     /// Asks for pulls and imports of images.
@@ -66,7 +71,9 @@ impl Values {
             node: watch::channel(Arc::default()),
             shutting_down: watch::channel(None),
             shutdown: watch::channel(None),
-            subnet: watch::channel(None),
+            network: watch::channel(PodNetwork::default()),
+            peers: watch::channel(Peers::Unknown),
+            cluster_network: watch::channel(ClusterNetwork::Unknown),
             changes,
             images,
             events,

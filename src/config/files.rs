@@ -85,17 +85,35 @@ pub fn load(role: Role, flags: &[FlagValues], context: &ConfigContext) -> Result
         None => Vec::new(),
     };
     let mut config = resolve(Layers::merge(main.as_ref(), &dropins, flags)?, role, context)?;
-    if let (Some(overlay), Some(kubeconfig)) = (&config.network.overlay, &kubeconfig) {
-        return Err(ConfigError::Machine(format!(
-            "peersFile {} is for machines without a cluster, and --kubeconfig {} names one; in a cluster install a network \
-             plugin, like flannel, and remove peersFile",
-            overlay.peers.display(),
-            kubeconfig.display()
-        )));
-    }
+    check_overlay(&config, kubeconfig.as_deref())?;
     config.paths.kubeconfig = kubeconfig;
     config.paths.bootstrap_kubeconfig = bootstrap_kubeconfig;
     Ok(config)
+}
+
+/// What connects the pods of several nodes depends on whether there is a cluster.
+fn check_overlay(config: &Config, kubeconfig: Option<&Path>) -> Result<(), ConfigError> {
+    let network = &config.network;
+    let problem = match (&network.overlay.peers, kubeconfig) {
+        (Some(peers), Some(kubeconfig)) => format!(
+            "peersFile {} is for machines without a cluster, and --kubeconfig {} names one; there the Node objects say which \
+             nodes there are: remove peersFile",
+            peers.display(),
+            kubeconfig.display()
+        ),
+        (None, None) if network.overlay.transport.is_some() => {
+            "networkBackend, vxlanVNI, vxlanPort and directRouting have no effect without a cluster or peersFile; set one of \
+             these, or remove those"
+                .to_owned()
+        }
+        (None, Some(_)) if network.overlay.transport.is_some() && network.pod_cidr.is_some() => {
+            "with podCIDR the pod network of a cluster's node ends at the node, so that networkBackend, vxlanVNI, vxlanPort \
+             and directRouting have no effect; remove podCIDR, and the node gets the subnet that the cluster assigns to it"
+                .to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(ConfigError::Machine(problem))
 }
 
 /// Reads one file; a relative path is resolved against `directory`.

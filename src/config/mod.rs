@@ -378,8 +378,8 @@ pub struct Network {
     pub range: ipnet::Ipv4Net,
     /// This node's part of it; `None`: the agent picks one.
     pub pod_cidr: Option<ipnet::Ipv4Net>,
-    /// The network of several machines, if this is one of them.
-    pub overlay: Option<overlay::Overlay>,
+    /// How it is one with those of other nodes.
+    pub overlay: overlay::Overlay,
     /// CNI configurations.
     pub cni_conf_dir: PathBuf,
     /// CNI plugins.

@@ -8,6 +8,7 @@ use super::error::ConfigError;
 use super::{Config, Enforce};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts, NodePolicy, NodeSettings};
 use crate::model::pod::DnsConfig;
+use crate::model::pod_network::PodNetwork;
 use crate::model::resources::{Amounts, Bytes, MilliCpu};
 
 /// Labels in Kubernetes' own domains that a node may set on itself
@@ -180,7 +181,7 @@ impl Config {
             max_images: self.node.max_images,
             port: self.serve.api_port,
             labels: self.node.labels.clone(),
-            pod_cidr: None,
+            network: PodNetwork::default(),
         }
     }
 }

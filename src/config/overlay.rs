@@ -1,4 +1,4 @@
-//! How the pod networks of several machines are one (`peersFile` and what goes with it). Pure.
+//! How the pod networks of several nodes are one (`peersFile`, `networkBackend` and what goes with them). Pure.
 
 use std::path::PathBuf;
 
@@ -7,81 +7,82 @@ use super::own::GantryConfiguration;
 use super::surroundings::{ConfigContext, directory};
 use crate::model::overlay::Transport;
 
-/// Flannel's defaults (*Backends* of its documentation).
-const VNI: u32 = 1;
-const PORT: u16 = 8472;
 /// A VNI has 24 bits (RFC 7348).
 const LARGEST_VNI: i64 = (1 << 24) - 1;
 
 /// Who connects the node's pods, as `podNetwork` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Connected {
-    ByAgent,
-    ByAnother,
+    Agent,
+    /// And by another program in a cluster.
+    AgentWithoutCluster,
+    Another,
 }
 
-/// A network of several machines.
+/// A network of several nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlay {
-    /// The file of the other machines' entries.
-    pub peers: PathBuf,
-    /// How packets travel.
-    pub transport: Transport,
+    /// The file of the other machines' entries; in a cluster the Node objects say it.
+    pub peers: Option<PathBuf>,
+    /// How packets travel. Absent: as the cluster says, else flannel's default.
+    pub transport: Option<Transport>,
 }
 
-/// The configuration section of this name; absent if the pod network ends at this machine.
+/// The configuration section of this name.
 pub(super) fn overlay(
     own: &GantryConfiguration,
     pods: Connected,
     context: &ConfigContext,
     checks: &mut Checks<'_>,
-) -> Option<Overlay> {
-    let transport = transport(own, checks);
-    let stated = own.peers_file.as_ref().filter(|path| !path.is_empty());
-    let Some(path) = stated else {
-        let without = [
-            ("networkBackend", own.network_backend.is_some()),
-            ("vxlanVNI", own.vxlan_vni.is_some()),
-            ("vxlanPort", own.vxlan_port.is_some()),
-            ("directRouting", own.direct_routing.is_some()),
-        ];
-        for (key, _) in without.into_iter().filter(|(_, is_stated)| *is_stated) {
-            checks.wrong(
-                key,
-                "has no effect without peersFile; set that, too, or remove this",
-            );
-        }
-        return None;
-    };
-    if pods == Connected::ByAnother {
-        checks.wrong(
+) -> Overlay {
+    let of_transport = [
+        ("networkBackend", own.network_backend.is_some()),
+        ("vxlanVNI", own.vxlan_vni.is_some()),
+        ("vxlanPort", own.vxlan_port.is_some()),
+        ("directRouting", own.direct_routing.is_some()),
+    ];
+    let is_stated = |key: &(&str, bool)| key.1;
+    let transport = of_transport.iter().any(is_stated).then(|| transport(own, checks));
+    let path = own.peers_file.as_ref().filter(|path| !path.is_empty());
+    match (pods, path) {
+        (Connected::Another, Some(_)) => checks.wrong(
             "peersFile",
             "is for gantry's own pod network; remove this, or podNetwork: cluster",
-        );
+        ),
+        // In a cluster the Node objects are enough.
+        (Connected::Agent, _) | (_, Some(_)) => {}
+        (Connected::AgentWithoutCluster | Connected::Another, None) => {
+            for (key, _) in of_transport.into_iter().filter(is_stated) {
+                checks.wrong(
+                    key,
+                    "has no effect without peersFile or, in a cluster, podNetwork: own; set that, too, or remove this",
+                );
+            }
+        }
     }
-    Some(Overlay {
-        peers: directory(Some(path), "", context),
+    Overlay {
+        peers: path.map(|path| directory(Some(path), "", context)),
         transport,
-    })
+    }
 }
 
 fn transport(own: &GantryConfiguration, checks: &mut Checks<'_>) -> Transport {
-    let vni = own.vxlan_vni.map_or(VNI, |vni| {
-        u32::try_from(vni)
+    let vni = own.vxlan_vni.map_or(Transport::VNI, |stated| {
+        u32::try_from(stated)
             .ok()
             .filter(|vni| i64::from(*vni) <= LARGEST_VNI && *vni > 0)
             .unwrap_or_else(|| {
                 checks.wrong("vxlanVNI", format!("must be from 1 to {LARGEST_VNI}"));
-                VNI
+                Transport::VNI
             })
     });
-    let port = own.vxlan_port.map_or(PORT, |port| {
-        u16::try_from(port)
+    let port = own.vxlan_port.map_or(Transport::PORT, |stated| {
+        u16::try_from(stated)
             .ok()
             .filter(|port| *port > 0)
             .unwrap_or_else(|| {
                 checks.wrong("vxlanPort", "must be a port");
-                PORT
+                Transport::PORT
             })
     });
     match own.network_backend.as_deref().unwrap_or_default() {
@@ -130,7 +131,7 @@ mod tests {
         };
         let found = overlay(&written, pods, &context, &mut checks);
         match checks.problems.is_empty() {
-            true => Ok(found.map(|found| found.transport)),
+            true => Ok(found.transport),
             false => Err(checks
                 .problems
                 .iter()
@@ -140,51 +141,60 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_flannels() {
+    fn what_is_not_stated_is_the_clusters_or_flannels_default() {
+        let file = json!({"peersFile": "peers.yaml"});
+        assert_eq!(check(file, Connected::AgentWithoutCluster), Ok(None));
+        assert_eq!(check(json!({}), Connected::AgentWithoutCluster), Ok(None));
+        let gateway = json!({"peersFile": "/p", "networkBackend": "host-gw"});
+        assert_eq!(
+            check(gateway, Connected::AgentWithoutCluster),
+            Ok(Some(Transport::HostGw))
+        );
+        let direct = json!({"directRouting": true});
         let vxlan = Transport::Vxlan {
             vni: 1,
             port: 8472,
-            is_direct: false,
+            is_direct: true,
         };
-        assert_eq!(
-            check(json!({"peersFile": "peers.yaml"}), Connected::ByAgent),
-            Ok(Some(vxlan))
-        );
-        assert_eq!(check(json!({}), Connected::ByAgent), Ok(None));
-        let gateway = json!({"peersFile": "/p", "networkBackend": "host-gw"});
-        assert_eq!(check(gateway, Connected::ByAgent), Ok(Some(Transport::HostGw)));
+        assert_eq!(check(direct, Connected::Agent), Ok(Some(vxlan)));
     }
 
     #[test]
     fn what_has_no_effect_or_cannot_be_is_refused() {
         let wrong = |own, pods| check(own, pods).unwrap_err();
         assert_eq!(
-            wrong(json!({"peersFile": "/p"}), Connected::ByAnother),
+            wrong(json!({"peersFile": "/p"}), Connected::Another),
             ["peersFile"]
         );
-        assert_eq!(wrong(json!({"vxlanVNI": 2}), Connected::ByAgent), ["vxlanVNI"]);
+        assert_eq!(
+            wrong(json!({"vxlanVNI": 2}), Connected::AgentWithoutCluster),
+            ["vxlanVNI"]
+        );
         assert_eq!(
             wrong(
                 json!({"peersFile": "/p", "vxlanVNI": 16_777_216}),
-                Connected::ByAgent
+                Connected::AgentWithoutCluster
             ),
             ["vxlanVNI"]
         );
         assert_eq!(
-            wrong(json!({"peersFile": "/p", "vxlanPort": 0}), Connected::ByAgent),
+            wrong(
+                json!({"peersFile": "/p", "vxlanPort": 0}),
+                Connected::AgentWithoutCluster
+            ),
             ["vxlanPort"]
         );
         assert_eq!(
             wrong(
                 json!({"peersFile": "/p", "networkBackend": "wireguard"}),
-                Connected::ByAgent
+                Connected::AgentWithoutCluster
             ),
             ["networkBackend"]
         );
         assert_eq!(
             wrong(
                 json!({"peersFile": "/p", "networkBackend": "host-gw", "directRouting": true}),
-                Connected::ByAgent
+                Connected::AgentWithoutCluster
             ),
             ["directRouting"]
         );

@@ -47,8 +47,9 @@ pub fn network(
     });
     let whose = whose(own, own_checks);
     let pods = match whose {
-        PodNetwork::Cluster => overlay::Connected::ByAnother,
-        PodNetwork::Own | PodNetwork::Auto => overlay::Connected::ByAgent,
+        PodNetwork::Own => overlay::Connected::Agent,
+        PodNetwork::Auto => overlay::Connected::AgentWithoutCluster,
+        PodNetwork::Cluster => overlay::Connected::Another,
     };
     Network {
         whose,

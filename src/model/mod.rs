@@ -41,6 +41,7 @@ pub mod pod_name;
 pub mod pod_restart;
 pub(crate) mod pod_row;
 pub mod pod;
+pub mod pod_network;
 pub mod port;
 pub mod collector;
 pub mod container;

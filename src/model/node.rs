@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pod::{DnsConfig, PodName, PodUid};
+use super::pod_network::PodNetwork;
 use super::resources::{Amounts, Bytes, MilliCpu};
 use super::shutdown::ShutdownPeriods;
 
@@ -297,8 +298,8 @@ pub struct NodeSettings {
     pub port: u16,
     /// Labels to register with.
     pub labels: BTreeMap<String, String>,
-    /// The subnet of the node's pods, if gantry provides the network.
-    pub pod_cidr: Option<ipnet::IpNet>,
+    /// The pod network, as far as gantry provides it.
+    pub network: PodNetwork,
 }
 
 /// The allocatable amounts (`status.allocatable` without `pods`): capacity minus the reserved amounts, minus the hard

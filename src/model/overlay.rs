@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -98,6 +99,108 @@ pub struct Peer {
     pub subnet: IpNet,
     /// How to reach it.
     pub backend: Backend,
+}
+
+/// The nodes of the network, as their source knows them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Peers {
+    /// They were not read yet: those that packets are sent to stay.
+    #[default]
+    Unknown,
+    /// They cannot be read, for this reason; as with `Unknown`.
+    Unreadable(String),
+    /// All of them. This node may be among them.
+    Known(Arc<[Peer]>),
+}
+
+/// What a cluster says of its pod network: the `net-conf.json` of flannel's ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ClusterNetwork {
+    /// It was not read yet.
+    #[default]
+    Unknown,
+    /// It cannot be read or is wrong, for this reason.
+    Unreadable(String),
+    /// It says nothing.
+    Unstated,
+    /// It says this.
+    Stated {
+        /// The IPv4 network of all pods.
+        network: Option<ipnet::Ipv4Net>,
+        /// How packets travel.
+        transport: Transport,
+    },
+}
+
+/// The annotations of a Node that are about the pod network, as flannel's daemon writes them (its *Kubernetes subnet
+/// manager*).
+pub mod annotation {
+    /// Whether the node's subnet is that of `Node.spec.podCIDR`: `true`.
+    pub const MANAGED: &str = "flannel.alpha.coreos.com/kube-subnet-manager";
+    /// The back end.
+    pub const TYPE: &str = "flannel.alpha.coreos.com/backend-type";
+
+    /// The annotations of one IP family.
+    #[derive(Debug)]
+    pub struct Family {
+        /// Which family.
+        pub is_v4: bool,
+        /// The data of the back end, as JSON.
+        pub data: &'static str,
+        /// The address at which other nodes reach the node.
+        pub address: &'static str,
+        /// Another one that counts instead, which an administrator has written.
+        pub overwrite: &'static str,
+    }
+
+    /// IPv4.
+    pub const V4: Family = Family {
+        is_v4: true,
+        data: "flannel.alpha.coreos.com/backend-data",
+        address: "flannel.alpha.coreos.com/public-ip",
+        overwrite: "flannel.alpha.coreos.com/public-ip-overwrite",
+    };
+    /// IPv6.
+    pub const V6: Family = Family {
+        is_v4: false,
+        data: "flannel.alpha.coreos.com/backend-v6-data",
+        address: "flannel.alpha.coreos.com/public-ipv6",
+        overwrite: "flannel.alpha.coreos.com/public-ipv6-overwrite",
+    };
+}
+
+impl Peer {
+    /// Its annotations, for the Node object.
+    pub fn annotations(&self) -> [(&'static str, String); 4] {
+        let family = match self.address {
+            IpAddr::V4(_) => &annotation::V4,
+            IpAddr::V6(_) => &annotation::V6,
+        };
+        let data = match self.backend {
+            // The order and the form of flannel's.
+            Backend::Vxlan { vni, mac } => format!(r#"{{"VNI":{vni},"VtepMAC":"{mac}"}}"#),
+            Backend::HostGw => "null".to_owned(),
+        };
+        [
+            (annotation::MANAGED, "true".to_owned()),
+            (annotation::TYPE, self.backend.name().to_owned()),
+            (family.data, data),
+            (family.address, self.address.to_string()),
+        ]
+    }
+}
+
+impl Transport {
+    /// Flannel's default VXLAN network identifier (*Backends* of its documentation).
+    pub const VNI: u32 = 1;
+    /// Flannel's default UDP port of VXLAN, which is the kernel's and not that of RFC 7348.
+    pub const PORT: u16 = 8472;
+    /// VXLAN with these.
+    pub const VXLAN: Transport = Transport::Vxlan {
+        vni: Transport::VNI,
+        port: Transport::PORT,
+        is_direct: false,
+    };
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use super::overlay::{self, Standing, entry};
 use super::set_up::{self, NetworkSettings};
 use crate::disk::write::{self, Writing, remove_if_there};
 use crate::model::last_logged::LastLogged;
-use crate::model::overlay::Peer;
+use crate::model::overlay::{ClusterNetwork, Peer, Peers, Transport};
+use crate::model::pod_network::{NetworkStanding, PodNetwork};
 
 /// The name of the file, beside the agent's socket, with this node's own entry.
 pub const ENTRY: &str = "peer.yaml";
@@ -29,10 +30,16 @@ const LOOK: Duration = Duration::from_secs(60);
 /// A network of several nodes.
 #[derive(Debug, Clone)]
 pub struct Between {
-    /// The overlay's settings.
-    pub overlay: overlay::Settings,
-    /// The file of peers.
-    pub peers: PathBuf,
+    /// This node's name.
+    pub name: String,
+    /// The network of all pods, unless the cluster says another one.
+    pub network: IpNet,
+    /// How packets travel, if that is configured.
+    pub transport: Option<Transport>,
+    /// Where the address of the tunnel endpoint is kept.
+    pub state_dir: PathBuf,
+    /// Which nodes there are.
+    pub nodes: Nodes,
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// Where this node's own entry is written, for people.
@@ -41,36 +48,156 @@ pub struct Between {
     pub environment: PathBuf,
 }
 
+/// From where it is known which nodes there are.
+#[derive(Debug, Clone)]
+pub enum Nodes {
+    /// From a file.
+    File(PathBuf),
+    /// From a cluster.
+    Cluster {
+        /// Its nodes.
+        peers: watch::Receiver<Peers>,
+        /// What it says of the network.
+        network: watch::Receiver<ClusterNetwork>,
+    },
+}
+
 /// Keeps the pods of this node connected with those of others until canceled. `flushed` says that another program may have
-/// removed the rules. `ready` has the node's subnet once packets
-/// can leave for other nodes.
+/// removed the rules. `out` has the node's subnet once packets can leave for other nodes.
 pub(super) async fn run(
     between: Between,
     network: NetworkSettings,
     (subnet, flushed): (watch::Receiver<Option<IpNet>>, &Notify),
-    ready: watch::Sender<Option<IpNet>>,
+    out: &watch::Sender<PodNetwork>,
     cancel: CancellationToken,
 ) {
-    let (peers, of_peers) = watch::channel::<Arc<[Peer]>>(Vec::new().into());
+    let (from_file, of_file) = watch::channel(Peers::Unknown);
+    let (file, peers) = match &between.nodes {
+        Nodes::File(path) => (Some(path.clone()), of_file),
+        Nodes::Cluster { peers, .. } => (None, peers.clone()),
+    };
+    let settings = tokio::select! {
+        () = cancel.cancelled() => return,
+        settings = settings(&between, out) => settings,
+    };
     let (standing, of_standing) = watch::channel(Standing::default());
     let inputs = overlay::Inputs {
-        settings: between.overlay.clone(),
+        settings: settings.clone(),
         subnet,
         addresses: between.addresses.clone(),
-        peers: of_peers,
+        peers,
         out: standing,
     };
+    let read_file = async {
+        if let Some(file) = file {
+            overlay::peers_file::run(file, from_file, cancel.clone()).await;
+        }
+    };
     tokio::join!(
-        overlay::peers_file::run(between.peers.clone(), peers, cancel.clone()),
+        read_file,
+        notice_changes(&between, &settings, cancel.clone()),
         overlay::run(inputs, cancel.clone()),
-        masquerade(
-            between.overlay.network,
-            of_standing.clone(),
-            flushed,
+        masquerade(settings.network, of_standing.clone(), flushed, cancel.clone()),
+        follow(
+            (&between, settings.network),
+            network,
+            of_standing,
+            out,
             cancel.clone()
         ),
-        follow(between, network, of_standing, ready, cancel),
     );
+}
+
+/// The overlay's settings, once they are known. Cancel-safe.
+async fn settings(between: &Between, out: &watch::Sender<PodNetwork>) -> overlay::Settings {
+    let (Nodes::Cluster { network, .. }, None) = (&between.nodes, between.transport) else {
+        return stated(between, &ClusterNetwork::Unstated);
+    };
+    let mut network = network.clone();
+    loop {
+        match network.borrow_and_update().clone() {
+            said @ (ClusterNetwork::Unstated | ClusterNetwork::Stated { .. }) => {
+                return stated(between, &said);
+            }
+            ClusterNetwork::Unknown => {}
+            ClusterNetwork::Unreadable(why) => down(out, why),
+        }
+        if network.changed().await.is_err() {
+            // The sender is gone: the agent stops.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn stated(between: &Between, said: &ClusterNetwork) -> overlay::Settings {
+    let (network, transport) = match said {
+        ClusterNetwork::Stated { network, transport } => (network.map(IpNet::from), *transport),
+        ClusterNetwork::Unknown | ClusterNetwork::Unreadable(_) | ClusterNetwork::Unstated => {
+            (None, Transport::VXLAN)
+        }
+    };
+    overlay::Settings {
+        name: between.name.clone(),
+        network: network.unwrap_or(between.network),
+        transport: between.transport.unwrap_or(transport),
+        state_dir: between.state_dir.clone(),
+    }
+}
+
+/// Says when the cluster's network becomes another one: all nodes change at the same time then, when an administrator starts
+/// them anew, as with flannel's daemon.
+async fn notice_changes(between: &Between, settings: &overlay::Settings, cancel: CancellationToken) {
+    let (Nodes::Cluster { network, .. }, None) = (&between.nodes, between.transport) else {
+        return;
+    };
+    let (mut network, mut logged) = (network.clone(), LastLogged::default());
+    loop {
+        let now = network.borrow_and_update().clone();
+        if let ClusterNetwork::Stated { .. } | ClusterNetwork::Unstated = &now {
+            let now = stated(between, &now);
+            let differs = (now.network, now.transport) != (settings.network, settings.transport);
+            if differs && logged.is_news(&(now.network, now.transport)) {
+                tracing::warn!(
+                    network = %now.network,
+                    transport = ?now.transport,
+                    "the cluster's pod network is another one now; it is used when the agent is started again"
+                );
+            }
+        }
+        // Either arm only waits.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            Ok(()) = network.changed() => {}
+        }
+    }
+}
+
+/// Says why pods do not have their network, unless it was up: what stands then goes on.
+pub(super) fn down(out: &watch::Sender<PodNetwork>, why: String) {
+    out.send_if_modified(|network| match &network.standing {
+        NetworkStanding::Up => false,
+        NetworkStanding::Down(former) if *former == why => false,
+        NetworkStanding::Another | NetworkStanding::Undetermined | NetworkStanding::Down(_) => {
+            network.standing = NetworkStanding::Down(why);
+            true
+        }
+    });
+}
+
+/// Publishes how the overlay stands.
+fn publish(out: &watch::Sender<PodNetwork>, now: &Standing, own: &Peer) {
+    if let (false, Some(fault)) = (now.is_ready, &now.fault) {
+        down(out, fault.clone());
+    }
+    out.send_if_modified(|network| {
+        let before = network.clone();
+        network.entry = Some(own.clone());
+        if now.is_ready {
+            network.subnet = Some(own.subnet);
+            network.standing = NetworkStanding::Up;
+        }
+        *network != before
+    });
 }
 
 /// Removes what connected this node's pods with those of others, and what it told about itself: the node is one of its own
@@ -91,20 +218,21 @@ pub async fn leave(state_dir: &Path, socket: &Path) -> io::Result<()> {
 
 /// Follows how the overlay stands: with the configuration of the bridge, and with what others read.
 async fn follow(
-    between: Between,
+    (between, all): (&Between, IpNet),
     mut network: NetworkSettings,
     mut standing: watch::Receiver<Standing>,
-    ready: watch::Sender<Option<IpNet>>,
+    out: &watch::Sender<PodNetwork>,
     cancel: CancellationToken,
 ) {
     let mut failures = LastLogged::default();
     loop {
         let now = standing.borrow_and_update().clone();
         if let (Some(own), Some(mtu)) = (&now.own, now.mtu) {
-            let written = tell(&between, own, mtu).map_err(|error| error.to_string());
+            let written = tell((between, all), own, mtu).map_err(|error| error.to_string());
             let mut failed = written.err();
             if network.between != Some(mtu) {
                 network.between = Some(mtu);
+                network.keep(own.subnet);
                 let set_up = set_up::set_up(&network).await.map_err(|error| error.to_string());
                 failed = failed.or(set_up.err());
             }
@@ -115,9 +243,9 @@ async fn follow(
                 Some(_) => {}
                 None => failures.clear(),
             }
-            if now.is_ready {
-                ready.send_if_modified(|before| before.replace(own.subnet) != Some(own.subnet));
-            }
+        }
+        if let Some(own) = &now.own {
+            publish(out, &now, own);
         }
         // Either arm only waits.
         tokio::select! {
@@ -128,12 +256,9 @@ async fn follow(
 }
 
 /// Writes the node's entry and the environment where they differ.
-fn tell(between: &Between, own: &Peer, mtu: u32) -> io::Result<()> {
+fn tell((between, all): (&Between, IpNet), own: &Peer, mtu: u32) -> io::Result<()> {
     write_if_different(&between.entry, &entry::text(own))?;
-    write_if_different(
-        &between.environment,
-        &environment(between.overlay.network, own.subnet, mtu),
-    )
+    write_if_different(&between.environment, &environment(all, own.subnet, mtu))
 }
 
 /// The form of flannel's `WriteSubnetFile`: the subnet stands with its first address, the gateway.

@@ -54,6 +54,13 @@ pub fn subnet_of(text: &str) -> Option<Ipv4Net> {
         .ok()
 }
 
+/// The MTU of pods in the configuration that is there, in bytes.
+pub(super) fn mtu(conf_dir: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(conf_dir.join(FILE)).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    u32::try_from(value.pointer("/plugins/0/mtu")?.as_u64()?).ok()
+}
+
 /// Configurations of other plugins, in the order in which the runtime reads them: `.conf`, `.conflist` and `.json`
 /// files. None if the directory is missing.
 pub fn foreign(directory: &Path) -> io::Result<Vec<PathBuf>> {

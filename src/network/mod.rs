@@ -18,6 +18,6 @@ mod run;
 mod set_up;
 pub mod subnet;
 
-pub use between::{Between, ENTRY, ENVIRONMENT, leave};
+pub use between::{Between, ENTRY, ENVIRONMENT, Nodes, leave};
 pub use run::{Connects, Inputs, Loop, begin};
 pub use set_up::{DATA_DIR, NetworkError, NetworkSettings, tear_down};

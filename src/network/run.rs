@@ -9,14 +9,20 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::set_up::{self, Network, NetworkError, NetworkSettings};
-use super::{Between, between, conflist, forwarding, loopback, overlay, subnet};
+use super::{Between, Nodes, between, conflist, forwarding, loopback, overlay, subnet};
 use crate::model::api::ApiNode;
+use crate::model::overlay::Transport;
+use crate::model::pod_network::{NetworkStanding, PodNetwork};
 
 /// How soon a subnet that could not be set up is retried: a conflicting route may go away.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// The MTU of pods behind an overlay until that of the link is known: the usual one without the headers.
 const USUAL_MTU: u32 = 1450;
+
+/// What a node without a subnet waits for.
+const UNASSIGNED: &str = "the cluster has assigned no pod CIDR to this node (spec.podCIDR); start kube-controller-manager \
+                          with --allocate-node-cidrs and --cluster-cidr";
 
 /// Who connects the pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +50,8 @@ pub struct Inputs {
     pub between: Option<Between>,
     /// The agent's socket, beside which others read.
     pub socket: PathBuf,
-    /// The subnet of the node's pods, once they can be connected with it, and where it is ours.
-    pub subnet: watch::Sender<Option<IpNet>>,
+    /// What becomes of it.
+    pub out: watch::Sender<PodNetwork>,
 }
 
 /// What goes on after [`begin`].
@@ -67,13 +73,17 @@ pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
     }
     match &inputs.between {
         Some(between) => {
-            let address = between.addresses.borrow().first().copied();
-            let mtu = match address {
-                Some(address) => overlay::pod_mtu(between.overlay.transport, address).await,
-                None => None,
-            };
-            inputs.settings.between = Some(mtu.unwrap_or(USUAL_MTU));
-            inputs.settings.taken = overlay::peers_file::subnets(&between.peers, &between.overlay.name).await;
+            let was_up = overlay::is_stored(&between.state_dir);
+            inputs.out.send_modify(|network| {
+                network.standing = match was_up {
+                    true => NetworkStanding::Undetermined,
+                    false => NetworkStanding::Down("gantry has not set up the pod network yet".to_owned()),
+                }
+            });
+            inputs.settings.between = Some(first_mtu(between, &inputs.settings.conf_dir).await);
+            if let Nodes::File(file) = &between.nodes {
+                inputs.settings.taken = overlay::peers_file::subnets(file, &between.name).await;
+            }
         }
         None => {
             if let Err(error) = between::leave(&inputs.settings.state_dir, &inputs.socket).await {
@@ -96,7 +106,7 @@ pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
             Some(ours) => {
                 chosen = Some(ours);
                 if inputs.between.is_none() {
-                    inputs.subnet.send_replace(Some(ours));
+                    up(&inputs.out, ours);
                 }
                 true
             }
@@ -114,6 +124,7 @@ impl Loop {
     /// Looks after the network until cancelled. Its parts wait for the kernel and the API server, each for itself.
     pub async fn run(self, cancel: CancellationToken) {
         let flushed = Notify::new();
+        let (given, of_given) = watch::channel(self.chosen);
         let guard = async {
             if self.inputs.guards_loopback {
                 let (is_ours, flushed) = (self.opens_firewall, &flushed);
@@ -134,20 +145,49 @@ impl Loop {
         let follow = async {
             if self.inputs.connects == Connects::OwnAsTheClusterSays {
                 let (settings, node) = (self.inputs.settings.clone(), self.inputs.node.clone());
-                follow(settings, node, self.inputs.subnet.clone(), cancel.clone()).await;
+                follow(settings, node, &self.inputs.out, &given, cancel.clone()).await;
             }
         };
         let between = async {
-            if let (Some(between), Some(_)) = (&self.inputs.between, self.chosen) {
-                let (_, chosen) = watch::channel(self.chosen);
-                let (settings, ready) = (self.inputs.settings.clone(), self.inputs.subnet.clone());
-                let changes = (chosen, &flushed);
-                between::run(between.clone(), settings, changes, ready, cancel.clone()).await;
+            let is_ours = self.chosen.is_some() || self.inputs.connects == Connects::OwnAsTheClusterSays;
+            if let (Some(between), true) = (&self.inputs.between, is_ours) {
+                let settings = self.inputs.settings.clone();
+                let changes = (of_given, &flushed);
+                between::run(
+                    between.clone(),
+                    settings,
+                    changes,
+                    &self.inputs.out,
+                    cancel.clone(),
+                )
+                .await;
             }
         };
         // The last arm: a network of which nothing is left to do lasts as long as the agent.
         tokio::join!(guard, firewall, follow, between, cancel.cancelled());
     }
+}
+
+/// Pods are connected, and nothing beyond the node is to be reached.
+fn up(out: &watch::Sender<PodNetwork>, subnet: IpNet) {
+    out.send_modify(|network| {
+        network.subnet = Some(subnet);
+        network.standing = NetworkStanding::Up;
+    });
+}
+
+/// The MTU of pods before the overlay has found the link: the configured transport's, else the one that was in force.
+async fn first_mtu(between: &Between, conf_dir: &Path) -> u32 {
+    let address = between.addresses.borrow().first().copied();
+    let transport = match &between.nodes {
+        Nodes::File(_) => Some(between.transport.unwrap_or(Transport::VXLAN)),
+        Nodes::Cluster { .. } => between.transport,
+    };
+    let mtu = match (transport, address) {
+        (Some(transport), Some(address)) => overlay::pod_mtu(transport, address).await,
+        _ => conflist::mtu(conf_dir),
+    };
+    mtu.unwrap_or(USUAL_MTU)
 }
 
 /// Makes the rules of connected pods again: forwarded ports and masquerading.
@@ -184,26 +224,27 @@ async fn set_up(settings: &NetworkSettings) -> Result<Option<IpNet>, NetworkErro
 async fn follow(
     mut settings: NetworkSettings,
     mut node: watch::Receiver<ApiNode>,
-    out: watch::Sender<Option<IpNet>>,
+    out: &watch::Sender<PodNetwork>,
+    set: &watch::Sender<Option<IpNet>>,
     cancel: CancellationToken,
 ) {
     let mut last_given = None;
     loop {
         let given: Option<Ipv4Net> = subnet::given(&node.borrow_and_update());
+        if given.is_none() && matches!(*node.borrow(), ApiNode::Present(_)) {
+            between::down(out, UNASSIGNED.to_owned());
+        }
         let mut failed = false;
         if let Some(asked) = given.filter(|_| given != last_given) {
-            // The cluster's range is not restricted.
-            if !settings.network.contains(&asked) {
-                settings.network = asked;
-            }
-            settings.subnet = Some(asked);
+            settings.keep(asked.into());
             match set_up(&settings).await {
                 Ok(ours) => {
                     last_given = given;
-                    out.send_replace(ours);
+                    set.send_replace(ours);
                 }
                 Err(error) => {
                     failed = true;
+                    between::down(out, error.to_string());
                     tracing::warn!(subnet = %asked, %error, "cannot use the subnet that the cluster assigned to \
                      this node; retrying");
                 }

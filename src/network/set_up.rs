@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::routes::host_routes;
 use super::subnet::{self, SubnetError};
@@ -51,6 +51,17 @@ pub struct NetworkSettings {
     pub between: Option<u32>,
     /// The subnets of other nodes: a node that has none yet chooses another one.
     pub taken: Vec<Ipv4Net>,
+}
+
+impl NetworkSettings {
+    /// The node keeps this subnet, which the cluster may have assigned from another range than the configured one.
+    pub(super) fn keep(&mut self, subnet: IpNet) {
+        let IpNet::V4(subnet) = subnet else { return };
+        if !self.network.contains(&subnet) {
+            self.network = subnet;
+        }
+        self.subnet = Some(subnet);
+    }
 }
 
 /// Which network connects the pods.

@@ -13,6 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::pressure::{Pressure, Shortage};
 use crate::model::node::{MachineFacts, Measured, NodeSettings, allocatable};
+use crate::model::overlay::Peer;
+use crate::model::pod_network::{NetworkStanding, PodNetwork};
 use crate::model::resources::{Amounts, count_quantity};
 use crate::model::runtime::{ObservedImage, RuntimeHandler, RuntimeState};
 
@@ -50,15 +52,12 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
     let settings = report.settings;
     let created = previous.and_then(|node| node.metadata.creation_timestamp.clone());
     let capacity = report.facts.capacity(&report.measured.nodefs);
-    let pod_cidr = settings.pod_cidr.map(|cidr| cidr.to_string());
+    let pod_cidr = settings.network.subnet.map(|cidr| cidr.to_string());
     Node {
         metadata: ObjectMeta {
             name: Some(settings.name.clone()),
             labels: Some(labels(report)),
-            annotations: Some(BTreeMap::from([(
-                "volumes.kubernetes.io/controller-managed-attach-detach".to_owned(),
-                "true".to_owned(),
-            )])),
+            annotations: Some(annotations(&settings.network)),
             creation_timestamp: created.or(Some(Time(report.started))),
             ..ObjectMeta::default()
         },
@@ -106,6 +105,16 @@ fn runtime_handlers(runtime: &RuntimeState) -> Option<Vec<NodeRuntimeHandler>> {
     };
     let all: Vec<_> = runtime.handlers.iter().map(handler).collect();
     Some(all).filter(|all| !all.is_empty())
+}
+
+fn annotations(network: &PodNetwork) -> BTreeMap<String, String> {
+    let attached = (
+        "volumes.kubernetes.io/controller-managed-attach-detach",
+        "true".to_owned(),
+    );
+    let of_network = network.entry.iter().flat_map(Peer::annotations);
+    let all = of_network.chain([attached]);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn labels(report: &Report<'_>) -> BTreeMap<String, String> {
@@ -170,14 +179,7 @@ struct State {
 fn conditions(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Vec<NodeCondition> {
     let mut states = Vec::new();
     // Network providers set this condition; if this program is the provider, it sets it.
-    if report.settings.pod_cidr.is_some() {
-        states.push(State {
-            kind: "NetworkUnavailable",
-            holds: false,
-            reason: "GantryIsUp",
-            message: "gantry has set up the pod network on this node".to_owned(),
-        });
-    }
+    states.extend(network_unavailable(&report.settings.network));
     states.extend(pressures(report, now));
     states.push(ready(report));
     let reported = previous.and_then(|node| node.status.as_ref()?.conditions.as_deref());
@@ -185,6 +187,24 @@ fn conditions(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> V
         .into_iter()
         .map(|state| condition(state, reported.unwrap_or_default(), now))
         .collect()
+}
+
+fn network_unavailable(network: &PodNetwork) -> Option<State> {
+    let (holds, reason, message) = match &network.standing {
+        // What the condition was before stays.
+        NetworkStanding::Another | NetworkStanding::Undetermined => return None,
+        NetworkStanding::Up => {
+            let message = "gantry has set up the pod network on this node";
+            (false, "GantryIsUp", message.to_owned())
+        }
+        NetworkStanding::Down(why) => (true, "PodNetworkNotReady", why.clone()),
+    };
+    Some(State {
+        kind: "NetworkUnavailable",
+        holds,
+        reason,
+        message,
+    })
 }
 
 fn condition(state: State, reported: &[NodeCondition], now: Timestamp) -> NodeCondition {
@@ -354,6 +374,7 @@ mod tests {
 
     use super::*;
     use crate::model::node::{FsUsage, Threshold};
+    use crate::model::overlay::Backend;
     use crate::model::resources::Bytes;
 
     /// The machine on which the kubelet v1.36.2 was recorded.
@@ -466,7 +487,11 @@ mod tests {
                 pressure_transition: Duration::from_secs(300),
                 max_images: 2,
                 port: 10250,
-                pod_cidr: Some("10.244.0.0/24".parse().unwrap()),
+                network: PodNetwork {
+                    subnet: Some("10.244.0.0/24".parse().unwrap()),
+                    entry: None,
+                    standing: NetworkStanding::Up,
+                },
                 ..NodeSettings::default()
             },
         }
@@ -494,6 +519,48 @@ mod tests {
             reported["runtimeHandlers"],
             serde_json::json!([{"name": "", "features": features}])
         );
+    }
+
+    #[test]
+    fn the_pod_network_is_described_as_flannel_does_and_says_why_it_is_not_up() {
+        let mut machine = machine();
+        let now = "2026-11-20T07:45:57Z";
+        let condition = |node: &Node| {
+            let conditions = node.status.as_ref().unwrap().conditions.as_ref().unwrap();
+            let found = conditions
+                .iter()
+                .find(|found| found.type_ == "NetworkUnavailable");
+            found.map(|found| (found.status.clone(), found.message.clone().unwrap_or_default()))
+        };
+        machine.settings.network = PodNetwork {
+            subnet: None,
+            entry: Some(Peer {
+                name: "vm".to_owned(),
+                address: "192.0.2.2".parse().unwrap(),
+                subnet: "10.244.0.0/24".parse().unwrap(),
+                backend: Backend::Vxlan {
+                    vni: 1,
+                    mac: "1a:2b:3c:4d:5e:6f".parse().unwrap(),
+                },
+            }),
+            standing: NetworkStanding::Down("no route".to_owned()),
+        };
+        let node = machine.report(None, now);
+        assert_eq!(condition(&node), Some(("True".to_owned(), "no route".to_owned())));
+        let annotations = node.metadata.annotations.unwrap();
+        let annotation = |name: &str| annotations[&format!("flannel.alpha.coreos.com/{name}")].as_str();
+        assert_eq!(annotation("kube-subnet-manager"), "true");
+        assert_eq!(annotation("backend-type"), "vxlan");
+        assert_eq!(
+            annotation("backend-data"),
+            r#"{"VNI":1,"VtepMAC":"1a:2b:3c:4d:5e:6f"}"#
+        );
+        assert_eq!(annotation("public-ip"), "192.0.2.2");
+        // An agent that was started again says nothing before it knows.
+        for standing in [NetworkStanding::Undetermined, NetworkStanding::Another] {
+            machine.settings.network.standing = standing;
+            assert_eq!(condition(&machine.report(None, now)), None);
+        }
     }
 
     #[test]

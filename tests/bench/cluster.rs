@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::api::Api;
-use crate::control_plane::{ADMIN, ControlPlane, let_server_ask_nodes, wait_node_ready};
+use crate::control_plane::{
+    ADMIN, ControlPlane, let_nodes_connect_pods, let_server_ask_nodes, wait_node_ready,
+};
 use crate::cost::{cpu, proportional, resident};
 use crate::node::{Node, SOON, USUAL};
 use crate::report::{Report, median, ms};
@@ -109,6 +111,7 @@ impl Sitting {
         let plane = ControlPlane::start_with(requests::flags());
         let api = Api::new(Path::new(ADMIN));
         let_server_ask_nodes();
+        let_nodes_connect_pods();
         side::prepare(&mut node);
         api.create("/api/v1/namespaces", &json!({"metadata": {"name": "bench"}}));
         api.wait(

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::control_plane::{ADMIN, ControlPlane, NODE, let_server_ask_nodes, wait_node_ready};
+use crate::control_plane::{
+    ADMIN, ControlPlane, NODE, let_nodes_connect_pods, let_server_ask_nodes, wait_node_ready,
+};
 use crate::node::{LONG, MANIFESTS, Node, SOON, USUAL, here, is_ready};
 use crate::runtime;
 use crate::stories::Story;
@@ -44,6 +46,7 @@ impl Cluster {
         std::fs::write(here("kubelet.yaml"), CONFIG).expect("a private directory");
         node.flag(&format!("--config={}", here("kubelet.yaml").display()));
         let_server_ask_nodes();
+        let_nodes_connect_pods();
         node.start_agent();
         wait_node_ready(&api);
         Cluster {

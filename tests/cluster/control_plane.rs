@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::node::{NODE_IP, SOON, here};
 use crate::process::{kill, logged, run, stop};
 use crate::wait::wait_for;
-use crate::world::control_plane;
+use crate::world::{control_plane, repository};
 
 /// How an administrator reaches it.
 pub const ADMIN: &str = "/etc/kubernetes/super-admin.conf";
@@ -244,6 +244,12 @@ pub fn let_server_ask_nodes() {
     let role = "--clusterrole=system:kubelet-api-admin";
     let user = "--user=kube-apiserver-kubelet-client";
     kubectl(&["create", "clusterrolebinding", "kubelet-api", role, user]);
+}
+
+/// Gives nodes what an administrator gives them where gantry connects the pods.
+pub fn let_nodes_connect_pods() {
+    let manifest = repository().join("packaging/pod-network.yaml");
+    kubectl(&["apply", "--filename", &manifest.display().to_string()]);
 }
 
 /// Waits until the node is Ready and may be scheduled to.

@@ -1,6 +1,6 @@
 //! What `kubeadm init` gives a cluster for those that join it, and the line that they type.
 
-use crate::control_plane::{ADMIN, KUBEADM_CONFIG, let_server_ask_nodes};
+use crate::control_plane::{ADMIN, KUBEADM_CONFIG, let_nodes_connect_pods, let_server_ask_nodes};
 use crate::node::here;
 use crate::process::run;
 use crate::world::control_plane;
@@ -17,6 +17,7 @@ pub fn prepare(kubelet_configuration: &str) {
         kubeadm(&[&["init", "phase"], phase, &[&config]].concat());
     }
     let_server_ask_nodes();
+    let_nodes_connect_pods();
 }
 
 /// The arguments of `kubeadm join`, as kubeadm prints them: they are `gantry join`'s, too.

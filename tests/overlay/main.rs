@@ -210,7 +210,7 @@ fn peers_come_move_and_go() {
         wait_connected(&nodes[2], &nodes[0], Family::V4);
         // It goes, and nothing of it stays.
         let others = [nodes[0].entry(), nodes[1].entry()];
-        nodes[0].peers.send_replace(others.into());
+        nodes[0].know(others.to_vec());
         for arguments in [
             &["ip", "route"][..],
             &["ip", "neighbor", "show", "nud", "permanent"],
@@ -263,7 +263,7 @@ fn what_somebody_removes_is_repaired() {
         // What others have made stays.
         nodes[0].run(&["ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.9"]);
         nodes[0].run(&["ip", "route", "add", "10.244.200.0/24", "via", "192.0.2.9"]);
-        nodes[0].peers.send_replace([nodes[0].entry()].into());
+        nodes[0].know(vec![nodes[0].entry()]);
         nodes[0].wait_until("the peers to be gone", &["ip", "route"], |routes| {
             !routes.contains("10.244.2.0/24")
         });
@@ -284,9 +284,7 @@ fn a_restart_keeps_what_is_right_and_removes_what_is_not() {
         nodes[0].stop();
         // While no agent runs, packets still find their way.
         assert_eq!(connect(&nodes[0], &nodes[1], Family::V4), Ok(()));
-        nodes[0]
-            .peers
-            .send_replace([entries[0].clone(), entries[1].clone()].into());
+        nodes[0].know(entries[..2].to_vec());
         let monitor = nodes[0].watch_routes();
         nodes[0].start();
         assert_eq!(nodes[0].entry(), entries[0]);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use gantry::model::overlay::{Peer, Transport};
+use gantry::model::overlay::{Peer, Peers, Transport};
 use gantry::network::overlay::{self, Inputs, Settings, Standing};
 use gantry_cni::netns;
 use ipnet::IpNet;
@@ -65,7 +65,7 @@ impl Lan {
 /// One node with a pod.
 pub struct Node {
     pub number: u8,
-    pub peers: watch::Sender<Arc<[Peer]>>,
+    pub peers: watch::Sender<Peers>,
     pub addresses: watch::Sender<Arc<[IpAddr]>>,
     standing: watch::Receiver<Standing>,
     inputs: Inputs,
@@ -182,7 +182,7 @@ impl Node {
         sysctl(&node, "net/ipv6/conf/all/forwarding", "1");
 
         let state = tempfile::tempdir().unwrap();
-        let (peers, of_peers) = watch::channel(Vec::new().into());
+        let (peers, of_peers) = watch::channel(Peers::Known([].into()));
         let (addresses, of_addresses) = watch::channel([uplink.addr()].into());
         let (out, standing) = watch::channel(Standing::default());
         let inputs = Inputs {
@@ -206,6 +206,11 @@ impl Node {
             agent: None,
             _state: state,
         }
+    }
+
+    /// Tells it of all nodes.
+    pub fn know(&self, all: Vec<Peer>) {
+        self.peers.send_replace(Peers::Known(all.into()));
     }
 
     /// Starts the agent's part in the node's namespace.
@@ -351,7 +356,7 @@ impl Drop for Monitor {
 pub fn introduce(nodes: &[Node]) {
     let all: Vec<Peer> = nodes.iter().map(Node::entry).collect();
     for node in nodes {
-        node.peers.send_replace(all.clone().into());
+        node.know(all.clone());
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::entry;
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::model::last_logged::LastLogged;
-use crate::model::overlay::Peer;
+use crate::model::overlay::{Peer, Peers};
 
 /// How often the file is read without an event: one may be lost, and its directory may be missing.
 const LOOK: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ const READS: Limits = Limits {
 };
 
 /// Reads the file whenever it changes, and publishes its peers, until canceled. A missing file has none.
-pub async fn run(path: PathBuf, out: watch::Sender<Arc<[Peer]>>, cancel: CancellationToken) {
+pub async fn run(path: PathBuf, out: watch::Sender<Peers>, cancel: CancellationToken) {
     let changed = Arc::new(Notify::new());
     let waker = Arc::clone(&changed);
     let handler = move |event: notify::Result<notify::Event>| {
@@ -55,15 +55,18 @@ pub async fn run(path: PathBuf, out: watch::Sender<Arc<[Peer]>>, cancel: Cancell
                 .watch(&directory, notify::RecursiveMode::NonRecursive)
                 .is_ok();
         }
-        if let Some(peers) = reader.take(&path, text(&reads, &path).await) {
-            out.send_if_modified(|before| {
-                let differs = before[..] != peers[..];
-                if differs {
-                    *before = peers.into();
-                }
-                differs
-            });
-        }
+        let now = match reader.take(&path, text(&reads, &path).await) {
+            Some(peers) => Peers::Known(peers.into()),
+            None => Peers::Unreadable(format!("the file of peers {} cannot be read", path.display())),
+        };
+        out.send_if_modified(|before| {
+            let is_kept = matches!((&*before, &now), (Peers::Known(_), Peers::Unreadable(_)));
+            let differs = !is_kept && *before != now;
+            if differs {
+                *before = now;
+            }
+            differs
+        });
         // Every arm only waits, and the whole file is read each time.
         tokio::select! {
             () = cancel.cancelled() => return,
@@ -166,17 +169,20 @@ mod tests {
         }
     }
 
-    async fn next(peers: &mut watch::Receiver<Arc<[Peer]>>) -> Vec<Peer> {
+    async fn next(peers: &mut watch::Receiver<Peers>) -> Vec<Peer> {
         let changed = tokio::time::timeout(Duration::from_secs(20), peers.changed());
         changed.await.expect("the file is noticed").unwrap();
-        peers.borrow_and_update().to_vec()
+        match &*peers.borrow_and_update() {
+            Peers::Known(peers) => peers.to_vec(),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
     async fn the_file_is_followed_and_a_broken_one_takes_nothing_away() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("peers.yaml");
-        let (out, mut peers) = watch::channel(Vec::new().into());
+        let (out, mut peers) = watch::channel(Peers::Known([].into()));
         let cancel = CancellationToken::new();
         let running = tokio::spawn(run(path.clone(), out, cancel.clone()));
         let (a, b) = (peer("a", "10.244.1.0/24"), peer("b", "10.244.2.0/24"));

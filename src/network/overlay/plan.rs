@@ -37,6 +37,15 @@ pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
             ..Plan::default()
         };
     };
+    if !own.network.contains(&own.subnet) {
+        return Plan {
+            problems: vec![Problem::OwnOutside {
+                subnet: own.subnet,
+                network: own.network,
+            }],
+            ..Plan::default()
+        };
+    }
     let mut plan = Plan::default();
     let device = match own.way {
         Way::HostGw => None,

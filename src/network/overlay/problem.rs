@@ -14,6 +14,10 @@ pub(super) enum Problem {
         "no link of this host has the node's address {0}; other nodes' pods cannot be reached until one has"
     )]
     NoUplink(IpAddr),
+    #[error(
+        "this node's pod subnet {subnet} is outside of the pod network {network}; set --network-cidr to the network of all nodes"
+    )]
+    OwnOutside { subnet: IpNet, network: IpNet },
     #[error("the link {0} is not a VXLAN device; rename or remove it, or choose another VNI")]
     NotVxlan(String),
     #[error(

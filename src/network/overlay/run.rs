@@ -15,7 +15,7 @@ use super::own::{Own, Way, pod_mtu as mtu_by};
 use super::plan::{Plan, plan};
 use super::wire::Wire;
 use crate::model::last_logged::LastLogged;
-use crate::model::overlay::{Backend, Mac, Peer, Transport};
+use crate::model::overlay::{Backend, Mac, Peer, Peers, Transport};
 
 /// How often everything is listed without an announcement: one may be lost.
 const LOOK: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ pub struct Inputs {
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// The other nodes; this one may be among them.
-    pub peers: watch::Receiver<Arc<[Peer]>>,
+    pub peers: watch::Receiver<Peers>,
     /// This node as the others need it.
     pub out: watch::Sender<Standing>,
 }
@@ -65,6 +65,8 @@ pub struct Standing {
     pub mtu: Option<u32>,
     /// Whether packets reach the peers.
     pub is_ready: bool,
+    /// Why they do not.
+    pub fault: Option<String>,
 }
 
 /// The MTU of this node's pods, by the link that has this address; absent if none has it.
@@ -102,6 +104,28 @@ struct Logged {
     problems: LastLogged<Vec<String>>,
     failure: LastLogged<String>,
     ready: LastLogged<Standing>,
+}
+
+impl Logged {
+    fn problems(&mut self, problems: &Vec<String>) {
+        if self.problems.is_news(problems) {
+            for problem in problems {
+                tracing::warn!(problem, "a node cannot be reached over the pod network");
+            }
+        }
+    }
+
+    fn ready(&mut self, standing: &Standing, own: &Own, peers: usize) {
+        if standing.is_ready && self.ready.is_news(standing) {
+            tracing::info!(
+                subnet = %own.subnet,
+                address = %own.address,
+                backend = standing.own.as_ref().map(|own| own.backend.name()),
+                peers,
+                "the pod network reaches other nodes"
+            );
+        }
+    }
 }
 
 /// Follows until announcements were lost.
@@ -168,30 +192,31 @@ async fn settle(
             .send_if_modified(|standing| become_(standing, Standing::default()));
         return None;
     };
+    let peers = match peers {
+        Ok(peers) => peers,
+        // What an earlier agent has made stays. Others may know of this node already.
+        Err(fault) => {
+            let standing = Standing {
+                fault,
+                ..standing(&inputs.settings.name, &own, kernel)
+            };
+            inputs.out.send_if_modified(|before| become_(before, standing));
+            return None;
+        }
+    };
     let (plan, failure) = carry_out(&own, &peers, wire, kernel).await;
     let problems: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
-    if logged.problems.is_news(&problems) {
-        for problem in &problems {
-            tracing::warn!(problem, "a node cannot be reached over the pod network");
-        }
-    }
-    let mtu = kernel
-        .link_of(own.address)
-        .map(|(_, link, _)| mtu_by(own.way, own.address, link.mtu));
+    logged.problems(&problems);
+    let is_ready = plan.is_ready && failure.is_none();
     let standing = Standing {
-        own: Some(entry(&inputs.settings.name, &own)),
-        mtu,
-        is_ready: plan.is_ready && failure.is_none(),
+        is_ready,
+        fault: failure
+            .clone()
+            .or(problems.first().cloned())
+            .filter(|_| !is_ready),
+        ..standing(&inputs.settings.name, &own, kernel)
     };
-    if standing.is_ready && logged.ready.is_news(&standing) {
-        tracing::info!(
-            subnet = %own.subnet,
-            address = %own.address,
-            backend = standing.own.as_ref().map(|own| own.backend.name()),
-            peers = peers.len(),
-            "the pod network reaches other nodes"
-        );
-    }
+    logged.ready(&standing, &own, peers.len());
     inputs.out.send_if_modified(|before| become_(before, standing));
     match failure {
         Some(error) => {
@@ -204,6 +229,16 @@ async fn settle(
             logged.failure.clear();
             None
         }
+    }
+}
+
+/// What follows from the node and its link alone.
+fn standing(name: &str, own: &Own, kernel: &Kernel) -> Standing {
+    let link = kernel.link_of(own.address);
+    Standing {
+        own: Some(entry(name, own)),
+        mtu: link.map(|(_, link, _)| mtu_by(own.way, own.address, link.mtu)),
+        ..Standing::default()
     }
 }
 
@@ -227,14 +262,18 @@ async fn carry_out(own: &Own, peers: &[Peer], wire: &Wire, kernel: &mut Kernel) 
     (planned, failure)
 }
 
-/// The peers but this node: all nodes may have the same file.
-fn others(inputs: &mut Inputs) -> Arc<[Peer]> {
-    let peers = inputs.peers.borrow_and_update().clone();
+/// The peers but this node: all nodes may have the same file. `Err`: they are not known, for this reason if there is one.
+fn others(inputs: &mut Inputs) -> Result<Arc<[Peer]>, Option<String>> {
+    let peers = match &*inputs.peers.borrow_and_update() {
+        Peers::Known(peers) => Arc::clone(peers),
+        Peers::Unreadable(why) => return Err(Some(why.clone())),
+        Peers::Unknown => return Err(None),
+    };
     let is_own = |peer: &&Peer| peer.name == inputs.settings.name;
-    match peers.iter().any(|peer| is_own(&peer)) {
+    Ok(match peers.iter().any(|peer| is_own(&peer)) {
         true => peers.iter().filter(|peer| !is_own(peer)).cloned().collect(),
         false => peers,
-    }
+    })
 }
 
 fn become_(before: &mut Standing, now: Standing) -> bool {

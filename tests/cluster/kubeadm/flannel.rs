@@ -150,7 +150,7 @@ impl Cluster {
 
     /// The subnet that the cluster gives a node.
     #[track_caller]
-    fn subnet(&self, host: &Host) -> String {
+    pub(super) fn subnet(&self, host: &Host) -> String {
         let node = self
             .api
             .get(&format!("/api/v1/nodes/{}", host.name))

@@ -171,7 +171,7 @@ impl Host {
     }
 
     /// What the machine's owner adds to the agent's flags.
-    fn set_flags(&self, more: &str) {
+    pub fn set_flags(&self, more: &str) {
         let flags = format!("KUBELET_EXTRA_ARGS=\"--cgroup-root={}{more}\"\n", self.cgroup());
         self.write(EXTRA_FLAGS, &flags);
     }

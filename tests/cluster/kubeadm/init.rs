@@ -99,6 +99,9 @@ pub fn again(cluster: &mut Cluster) {
     cluster.host.connect_by_itself();
     init(&mut cluster.host);
     cluster.api = api();
+    if Agent::asked_for() == Agent::Gantry {
+        cluster.let_nodes_connect_pods();
+    }
     cluster.wait_system(7);
 }
 

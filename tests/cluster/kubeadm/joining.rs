@@ -7,7 +7,7 @@ use super::host::Host;
 use crate::node::{LONG, SOON, is_ready};
 use crate::objects::{IDLE, name, pod};
 
-const IMAGES: &[&str] = &[
+pub(super) const IMAGES: &[&str] = &[
     "control-plane/pause",
     "control-plane/kube-proxy",
     "control-plane/flannel",
@@ -74,7 +74,7 @@ impl Cluster {
     }
 
     /// What `kubeadm` says is to be typed on another machine.
-    fn join_line(&self) -> String {
+    pub(super) fn join_line(&self) -> String {
         self.host
             .kubeadm(&["token", "create", "--print-join-command"])
             .trim()

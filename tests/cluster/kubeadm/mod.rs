@@ -10,6 +10,7 @@ mod flannel;
 mod host;
 mod init;
 mod joining;
+mod own_network;
 mod remains;
 mod reset;
 mod services;
@@ -64,6 +65,7 @@ pub fn all() -> Vec<Story> {
     ];
     if Agent::asked_for() == Agent::Gantry {
         all.push(story!(joining::a_second_node_joins_by_gantry_and_is_reset));
+        all.push(story!(own_network::a_node_without_flannel_is_one_of_its_network));
     }
     all.push(story!(
         reset::a_reset_leaves_nothing_and_another_cluster_can_be_made
@@ -95,7 +97,7 @@ pub fn inside(chosen: &[&str]) -> ExitCode {
 
 /// The ends of what the programs of the machines have said.
 fn logs() -> String {
-    let logs = ["node-1", "node-2", "node-3"]
+    let logs = ["node-1", "node-2", "node-3", "node-4"]
         .map(|host| ["install", "containerd", "agent"].map(|of| format!("{host}-{of}.log")));
     let logs: Vec<&str> = logs.iter().flatten().map(String::as_str).collect();
     log_ends(&here(""), &logs)

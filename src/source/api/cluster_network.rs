@@ -1,0 +1,192 @@
+//! What the cluster says of its pod network: flannel's ConfigMap `kube-flannel/kube-flannel-cfg` (its *Configuration*), so
+//! that nodes with flannel's daemon and nodes without it are one network.
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::WatchStreamExt as _;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::pace::Pace;
+use super::pods::first_line;
+use super::refusal::refusal;
+use crate::model::last_logged::LastLogged;
+use crate::model::overlay::{ClusterNetwork, Transport};
+
+const NAMESPACE: &str = "kube-flannel";
+const NAME: &str = "kube-flannel-cfg";
+const KEY: &str = "net-conf.json";
+
+/// Flannel's configuration, as far as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Written {
+    network: Option<String>,
+    #[serde(default)]
+    backend: Backend,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct Backend {
+    #[serde(rename = "Type")]
+    kind: Option<String>,
+    #[serde(rename = "VNI")]
+    vni: Option<u32>,
+    port: Option<u16>,
+    #[serde(default)]
+    direct_routing: bool,
+}
+
+/// Watches the ConfigMap until canceled.
+pub async fn run(
+    mut clients: watch::Receiver<kube::Client>,
+    out: watch::Sender<ClusterNetwork>,
+    cancel: CancellationToken,
+) {
+    let mut logged = LastLogged::default();
+    loop {
+        let client = clients.borrow_and_update().clone();
+        let api: kube::Api<ConfigMap> = kube::Api::namespaced(client, NAMESPACE);
+        let mut changes = kube::runtime::watcher::watch_object(api, NAME)
+            .backoff(Pace::new())
+            .boxed();
+        loop {
+            // Every arm may be canceled: what was not taken is still in the stream.
+            let next = tokio::select! {
+                () = cancel.cancelled() => return,
+                Ok(()) = clients.changed() => break,
+                next = changes.next() => next,
+            };
+            let Some(next) = next else { break };
+            let now = match next {
+                Ok(None) => ClusterNetwork::Unstated,
+                Ok(Some(map)) => read(&map),
+                Err(error) => ClusterNetwork::Unreadable(match refusal(&error) {
+                    Some(refusal) => {
+                        format!("the API server does not show this node the cluster's pod network: {refusal}")
+                    }
+                    None => format!("cannot watch the cluster's pod network: {}", first_line(&error)),
+                }),
+            };
+            publish(now, &mut logged, &out);
+        }
+    }
+}
+
+/// What was once read stays in force while it cannot be read.
+fn publish(now: ClusterNetwork, logged: &mut LastLogged<String>, out: &watch::Sender<ClusterNetwork>) {
+    match &now {
+        ClusterNetwork::Unreadable(text) if logged.is_news(text) => tracing::warn!("{text}; retrying"),
+        ClusterNetwork::Unreadable(_) => {}
+        _ => logged.clear(),
+    }
+    out.send_if_modified(|before| {
+        let is_kept = matches!(now, ClusterNetwork::Unreadable(_))
+            && matches!(before, ClusterNetwork::Stated { .. } | ClusterNetwork::Unstated);
+        let differs = !is_kept && *before != now;
+        if differs {
+            *before = now;
+        }
+        differs
+    });
+}
+
+fn read(map: &ConfigMap) -> ClusterNetwork {
+    let text = map.data.as_ref().and_then(|data| data.get(KEY));
+    let read = match text {
+        None => Err(format!("it has no key {KEY}")),
+        Some(text) => network(text).map_err(|problem| format!("{KEY}: {problem}")),
+    };
+    read.unwrap_or_else(|problem| {
+        ClusterNetwork::Unreadable(format!(
+            "the ConfigMap {NAMESPACE}/{NAME} does not say what the pod network is: {problem}; correct it, or set \
+             networkBackend"
+        ))
+    })
+}
+
+fn network(text: &str) -> Result<ClusterNetwork, String> {
+    let written: Written = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let network = written.network.filter(|text| !text.is_empty());
+    let network = network
+        .map(|text| {
+            text.parse::<ipnet::Ipv4Net>()
+                .map(|network| network.trunc())
+                .map_err(|_| format!("Network: {text:?} is not an IPv4 network"))
+        })
+        .transpose()?;
+    let backend = written.backend;
+    // Flannel's names are compared without regard to case.
+    let kind = backend.kind.map(|kind| kind.to_ascii_lowercase());
+    let transport = match kind.as_deref() {
+        Some("vxlan") => Transport::Vxlan {
+            vni: backend.vni.filter(|vni| *vni > 0).unwrap_or(Transport::VNI),
+            port: backend.port.filter(|port| *port > 0).unwrap_or(Transport::PORT),
+            is_direct: backend.direct_routing,
+        },
+        Some("host-gw") => Transport::HostGw,
+        // Flannel's default, which is in user space.
+        None => return Err("Backend.Type: udp, the default, is not one of vxlan and host-gw".to_owned()),
+        Some(other) => return Err(format!("Backend.Type: {other:?} is not one of vxlan and host-gw")),
+    };
+    Ok(ClusterNetwork::Stated { network, transport })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flannels_configuration_is_read() {
+        let stated = |text: &str| match network(text).unwrap() {
+            ClusterNetwork::Stated { network, transport } => (network.map(|n| n.to_string()), transport),
+            other => panic!("{other:?}"),
+        };
+        let usual = r#"{"Network": "10.244.0.0/16", "EnableNFTables": false, "Backend": {"Type": "vxlan"}}"#;
+        assert_eq!(
+            stated(usual),
+            (Some("10.244.0.0/16".to_owned()), Transport::VXLAN)
+        );
+        let other = r#"{"Network": "10.9.0.0/16",
+            "Backend": {"Type": "VXLAN", "VNI": 4096, "Port": 4789, "DirectRouting": true}}"#;
+        let transport = Transport::Vxlan {
+            vni: 4096,
+            port: 4789,
+            is_direct: true,
+        };
+        assert_eq!(stated(other), (Some("10.9.0.0/16".to_owned()), transport));
+        assert_eq!(
+            stated(r#"{"Backend": {"Type": "host-gw"}}"#),
+            (None, Transport::HostGw)
+        );
+        for (wrong, expected) in [
+            ("{", "EOF"),
+            (
+                r#"{"Network": "fd00::/64"}"#,
+                "Network: \"fd00::/64\" is not an IPv4 network",
+            ),
+            (r#"{"Network": "10.244.0.0/16"}"#, "Backend.Type: udp"),
+            (
+                r#"{"Backend": {"Type": "wireguard"}}"#,
+                "Backend.Type: \"wireguard\" is not",
+            ),
+        ] {
+            let error = network(wrong).unwrap_err();
+            assert!(error.contains(expected), "{error} has not {expected}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_stays_while_it_cannot_be_read() {
+        let (out, found) = watch::channel(ClusterNetwork::Unknown);
+        let mut logged = LastLogged::default();
+        let unreadable = ClusterNetwork::Unreadable("no".to_owned());
+        publish(unreadable.clone(), &mut logged, &out);
+        assert_eq!(*found.borrow(), unreadable);
+        publish(ClusterNetwork::Unstated, &mut logged, &out);
+        publish(unreadable, &mut logged, &out);
+        assert_eq!(*found.borrow(), ClusterNetwork::Unstated);
+    }
+}
