@@ -461,9 +461,11 @@ mod tests {
                           Which network connects the pods: own (this agent's), cluster (a plugin that the cluster
                           installs), or auto: own unless there is a kubeconfig [default: auto]
                       --network-cidr <VALUE>
-                          The address range of all pods [default: 10.244.0.0/16]
+                          The address range of all pods, or one of each IP family: 10.244.0.0/16,fd00:10:244::/48
+                          [default: 10.244.0.0/16]
                       --pod-cidr <VALUE>
-                          The address range of this node's pods [default: a free /24]
+                          The address range of this node's pods, or one of each IP family [default: a free /24, a
+                          free /64]
                       --cni-conf-dir <VALUE>
                           The directory of CNI configurations [default: /etc/cni/net.d]
                       --cni-bin-dir <VALUE>
@@ -685,9 +687,11 @@ mod tests {
                           Which network connects the pods: own (this agent's), cluster (a plugin that the cluster
                           installs), or auto: own unless there is a kubeconfig [default: auto]
                       --network-cidr <VALUE>
-                          The address range of all pods [default: 10.244.0.0/16]
+                          The address range of all pods, or one of each IP family: 10.244.0.0/16,fd00:10:244::/48
+                          [default: 10.244.0.0/16]
                       --pod-cidr <VALUE>
-                          The address range of this node's pods [default: a free /24]
+                          The address range of this node's pods, or one of each IP family [default: a free /24, a
+                          free /64]
                       --cni-conf-dir <VALUE>
                           The directory of CNI configurations [default: /etc/cni/net.d]
                       --cni-bin-dir <VALUE>

@@ -23,8 +23,8 @@ pub(super) async fn connect(
         connects,
         guards_loopback: config.network.util_chains,
         settings: NetworkSettings {
-            network: config.network.range,
-            subnet: config.network.pod_cidr,
+            networks: config.network.range.clone(),
+            subnets: config.network.pod_cidr.clone(),
             conf_dir: config.network.cni_conf_dir.clone(),
             data_dir: PathBuf::from(network::DATA_DIR),
             state_dir: config.paths.state.clone(),
@@ -56,7 +56,7 @@ fn nodes(config: &Config, values: &Values, connects: Connects) -> Option<Nodes> 
 fn between(config: &Config, nodes: Nodes, addresses: watch::Receiver<Arc<[IpAddr]>>) -> Between {
     Between {
         name: config.node.name.clone(),
-        network: config.network.range.into(),
+        networks: config.network.range.clone(),
         transport: config.network.overlay.transport,
         state_dir: config.paths.state.clone(),
         nodes,
@@ -70,7 +70,7 @@ fn between(config: &Config, nodes: Nodes, addresses: watch::Receiver<Arc<[IpAddr
 pub(super) fn who_connects(config: &Config) -> Connects {
     let (is_member, has_subnet) = (
         config.paths.kubeconfig.is_some(),
-        config.network.pod_cidr.is_some(),
+        !config.network.pod_cidr.is_empty(),
     );
     connects(config.network.whose, is_member, has_subnet)
 }

@@ -106,7 +106,7 @@ fn check_overlay(config: &Config, kubeconfig: Option<&Path>) -> Result<(), Confi
              these, or remove those"
                 .to_owned()
         }
-        (None, Some(_)) if network.overlay.transport.is_some() && network.pod_cidr.is_some() => {
+        (None, Some(_)) if network.overlay.transport.is_some() && !network.pod_cidr.is_empty() => {
             "with podCIDR the pod network of a cluster's node ends at the node, so that networkBackend, vxlanVNI, vxlanPort \
              and directRouting have no effect; remove podCIDR, and the node gets the subnet that the cluster assigns to it"
                 .to_owned()

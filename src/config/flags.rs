@@ -153,13 +153,13 @@ const FLAGS: &[Flag] = &[
         "network-cidr",
         Text,
         "networkCIDR",
-        "The address range of all pods [default: 10.244.0.0/16]",
+        "The address range of all pods, or one of each IP family: 10.244.0.0/16,fd00:10:244::/48 [default: 10.244.0.0/16]",
     ),
     described(
         "pod-cidr",
         Text,
         "podCIDR",
-        "The address range of this node's pods [default: a free /24]",
+        "The address range of this node's pods, or one of each IP family [default: a free /24, a free /64]",
     ),
     own(
         "cni-conf-dir",

@@ -374,10 +374,10 @@ pub struct Serve {
 pub struct Network {
     /// Which network connects the pods.
     pub whose: PodNetwork,
-    /// The network of all pods.
-    pub range: ipnet::Ipv4Net,
-    /// This node's part of it; `None`: the agent picks one.
-    pub pod_cidr: Option<ipnet::Ipv4Net>,
+    /// The network of all pods: one, or one of each IP family, of which the first is that of a pod's `podIP`.
+    pub range: Vec<ipnet::IpNet>,
+    /// This node's part of it in each family; the agent picks what is missing.
+    pub pod_cidr: Vec<ipnet::IpNet>,
     /// How it is one with those of other nodes.
     pub overlay: overlay::Overlay,
     /// CNI configurations.

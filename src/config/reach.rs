@@ -3,12 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use super::checks::Checks;
 use super::overlay::{self, overlay};
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::{ConfigContext, directory, span};
 use super::{Network, PodNetwork, Runtime, Serve, gates, kubectl, node_api, offered, tls};
+use crate::model::pod_network::{of_family, subnet_prefix};
 
 /// The configuration section of this name.
 pub fn network(
@@ -17,34 +20,40 @@ pub fn network(
     context: &ConfigContext,
     (checks, own_checks): (&mut Checks<'_>, &mut Checks<'_>),
 ) -> Network {
-    let whole: ipnet::Ipv4Net = "10.244.0.0/16".parse().expect("a literal network");
+    let whole: IpNet = "10.244.0.0/16".parse().expect("a literal network");
     let range = match own.network_cidr.as_deref().filter(|text| !text.is_empty()) {
-        None => whole,
-        Some(text) => ipv4_net(text).unwrap_or_else(|problem| {
+        None => vec![whole],
+        Some(text) => networks(text).unwrap_or_else(|problem| {
             own_checks.wrong("networkCIDR", problem);
-            whole
+            vec![whole]
         }),
     };
-    if range.prefix_len() > 24 {
-        own_checks.wrong(
-            "networkCIDR",
-            format!("{range} is too small for a node's /24; use /24 or larger"),
-        );
+    for range in &range {
+        let of_node = subnet_prefix(*range);
+        if range.prefix_len() > of_node {
+            own_checks.wrong(
+                "networkCIDR",
+                format!("{range} is too small for a node's /{of_node}; use /{of_node} or larger"),
+            );
+        }
     }
-    let pod_cidr = written.pod_cidr.as_deref().and_then(|text| match ipv4_net(text) {
-        Ok(net) if range.contains(&net) => Some(net),
-        Ok(net) => {
+    let text = written.pod_cidr.as_deref().filter(|text| !text.is_empty());
+    let pod_cidr = text.map_or(Ok(Vec::new()), networks).unwrap_or_else(|problem| {
+        checks.wrong("podCIDR", problem);
+        Vec::new()
+    });
+    for net in &pod_cidr {
+        if !range.iter().any(|range| range.contains(net)) {
+            let shown: Vec<String> = range.iter().map(ToString::to_string).collect();
             checks.wrong(
                 "podCIDR",
-                format!("{net} is not within networkCIDR {range}; set --network-cidr too"),
+                format!(
+                    "{net} is not within networkCIDR {}; set --network-cidr too",
+                    shown.join(",")
+                ),
             );
-            None
         }
-        Err(problem) => {
-            checks.wrong("podCIDR", problem);
-            None
-        }
-    });
+    }
     let whose = whose(own, own_checks);
     let pods = match whose {
         PodNetwork::Own => overlay::Connected::Agent,
@@ -77,17 +86,26 @@ fn whose(own: &GantryConfiguration, own_checks: &mut Checks<'_>) -> PodNetwork {
     }
 }
 
-fn ipv4_net(text: &str) -> Result<ipnet::Ipv4Net, String> {
-    match text.parse::<ipnet::IpNet>() {
-        Ok(ipnet::IpNet::V4(net)) if net.trunc() == net => Ok(net),
-        Ok(ipnet::IpNet::V4(net)) => Err(format!("{net} has host bits set; write {}", net.trunc())),
-        Ok(ipnet::IpNet::V6(net)) => Err(format!(
-            "{net}: IPv6 pod networks are not supported yet; use an IPv4 network"
-        )),
-        Err(_) => Err(format!(
-            "{text:?} is not an IPv4 network; write it like 10.244.0.0/16"
-        )),
+/// One network, or one of each IP family.
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let mut all: Vec<IpNet> = Vec::new();
+    for text in text.split(',') {
+        let net: IpNet = text.trim().parse().map_err(|_| {
+            format!(
+                "{text:?} is not a network; write it like 10.244.0.0/16 or 10.244.0.0/16,fd00:10:244::/48"
+            )
+        })?;
+        if net.trunc() != net {
+            return Err(format!("{net} has host bits set; write {}", net.trunc()));
+        }
+        if let Some(other) = of_family(&all, net) {
+            return Err(format!(
+                "{other} and {net} are of one IP family; write at most one network of each"
+            ));
+        }
+        all.push(net);
     }
+    Ok(all)
 }
 
 /// The configuration section of this name.

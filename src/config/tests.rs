@@ -326,7 +326,15 @@ fn an_error_names_file_line_key_and_remedy() {
         "podCIDR: 10.244.0.1/24\n",
         "has host bits set; write 10.244.0.0/24",
     );
-    check("podCIDR: fd00::/64\n", "IPv6 pod networks are not supported yet");
+    check(
+        "podCIDR: fd00::/64\n",
+        "fd00::/64 is not within networkCIDR 10.244.0.0/16; set --network-cidr too",
+    );
+    check(
+        "podCIDR: 10.244.1.0/24,10.244.2.0/24\n",
+        "are of one IP family; write at most one network of each",
+    );
+    check("podCIDR: here\n", "is not a network; write it like 10.244.0.0/16");
 }
 
 #[test]

@@ -125,8 +125,8 @@ pub enum ClusterNetwork {
     Unstated,
     /// It says this.
     Stated {
-        /// The IPv4 network of all pods.
-        network: Option<ipnet::Ipv4Net>,
+        /// The network of all pods, in each IP family that it has.
+        networks: Vec<IpNet>,
         /// How packets travel.
         transport: Transport,
     },

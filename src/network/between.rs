@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{join_all, select_all};
 use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::conflist;
 use super::overlay::{self, Standing, entry};
+use super::published::{Part, Published};
 use super::set_up::{self, NetworkSettings};
 use crate::disk::write::{self, Writing, remove_if_there};
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::{ClusterNetwork, Peer, Peers, Transport};
-use crate::model::pod_network::{NetworkStanding, PodNetwork};
+use crate::model::pod_network::{is_same_family, of_family};
 
 /// The name of the file, beside the agent's socket, with this node's own entry.
 pub const ENTRY: &str = "peer.yaml";
@@ -32,8 +34,8 @@ const LOOK: Duration = Duration::from_secs(60);
 pub struct Between {
     /// This node's name.
     pub name: String,
-    /// The network of all pods, unless the cluster says another one.
-    pub network: IpNet,
+    /// The network of all pods in each IP family, unless the cluster says another one.
+    pub networks: Vec<IpNet>,
     /// How packets travel, if that is configured.
     pub transport: Option<Transport>,
     /// Where the address of the tunnel endpoint is kept.
@@ -67,8 +69,8 @@ pub enum Nodes {
 pub(super) async fn run(
     between: Between,
     network: NetworkSettings,
-    (subnet, flushed): (watch::Receiver<Option<IpNet>>, &Notify),
-    out: &watch::Sender<PodNetwork>,
+    (subnets, flushed): (watch::Receiver<Vec<IpNet>>, &Notify),
+    out: &Published,
     cancel: CancellationToken,
 ) {
     let (from_file, of_file) = watch::channel(Peers::Unknown);
@@ -80,36 +82,42 @@ pub(super) async fn run(
         () = cancel.cancelled() => return,
         settings = settings(&between, out) => settings,
     };
-    let (standing, of_standing) = watch::channel(Standing::default());
-    let inputs = overlay::Inputs {
-        settings: settings.clone(),
-        subnet,
-        addresses: between.addresses.clone(),
-        peers,
-        out: standing,
-    };
     let read_file = async {
         if let Some(file) = file {
             overlay::peers_file::run(file, from_file, cancel.clone()).await;
         }
     };
+    let (mut overlays, mut standings) = (Vec::new(), Vec::new());
+    for settings in settings.clone() {
+        let (standing, of_standing) = watch::channel(Standing::default());
+        let all = settings.network;
+        let inputs = overlay::Inputs {
+            settings,
+            subnets: subnets.clone(),
+            addresses: between.addresses.clone(),
+            peers: peers.clone(),
+            out: standing,
+        };
+        overlays.push(overlay::run(inputs, cancel.clone()));
+        standings.push((all, of_standing));
+    }
     tokio::join!(
         read_file,
         notice_changes(&between, &settings, cancel.clone()),
-        overlay::run(inputs, cancel.clone()),
-        masquerade(settings.network, of_standing.clone(), flushed, cancel.clone()),
+        join_all(overlays),
+        masquerade(standings.clone(), flushed, cancel.clone()),
         follow(
-            (&between, settings.network),
+            &between,
             network,
-            of_standing,
+            (subnets.clone(), standings),
             out,
             cancel.clone()
         ),
     );
 }
 
-/// The overlay's settings, once they are known. Cancel-safe.
-async fn settings(between: &Between, out: &watch::Sender<PodNetwork>) -> overlay::Settings {
+/// The overlay's settings in each IP family, once they are known. Cancel-safe.
+async fn settings(between: &Between, out: &Published) -> Vec<overlay::Settings> {
     let (Nodes::Cluster { network, .. }, None) = (&between.nodes, between.transport) else {
         return stated(between, &ClusterNetwork::Unstated);
     };
@@ -117,10 +125,11 @@ async fn settings(between: &Between, out: &watch::Sender<PodNetwork>) -> overlay
     loop {
         match network.borrow_and_update().clone() {
             said @ (ClusterNetwork::Unstated | ClusterNetwork::Stated { .. }) => {
+                out.fault(Part::Settings, None);
                 return stated(between, &said);
             }
             ClusterNetwork::Unknown => {}
-            ClusterNetwork::Unreadable(why) => down(out, why),
+            ClusterNetwork::Unreadable(why) => out.fault(Part::Settings, Some(why)),
         }
         if network.changed().await.is_err() {
             // The sender is gone: the agent stops.
@@ -129,24 +138,28 @@ async fn settings(between: &Between, out: &watch::Sender<PodNetwork>) -> overlay
     }
 }
 
-fn stated(between: &Between, said: &ClusterNetwork) -> overlay::Settings {
-    let (network, transport) = match said {
-        ClusterNetwork::Stated { network, transport } => (network.map(IpNet::from), *transport),
+fn stated(between: &Between, said: &ClusterNetwork) -> Vec<overlay::Settings> {
+    let (networks, transport) = match said {
+        ClusterNetwork::Stated { networks, transport } if networks.is_empty() => {
+            (&between.networks, *transport)
+        }
+        ClusterNetwork::Stated { networks, transport } => (networks, *transport),
         ClusterNetwork::Unknown | ClusterNetwork::Unreadable(_) | ClusterNetwork::Unstated => {
-            (None, Transport::VXLAN)
+            (&between.networks, Transport::VXLAN)
         }
     };
-    overlay::Settings {
+    let settings = |network: &IpNet| overlay::Settings {
         name: between.name.clone(),
-        network: network.unwrap_or(between.network),
+        network: *network,
         transport: between.transport.unwrap_or(transport),
         state_dir: between.state_dir.clone(),
-    }
+    };
+    networks.iter().map(settings).collect()
 }
 
 /// Says when the cluster's network becomes another one: all nodes change at the same time then, when an administrator starts
 /// them anew, as with flannel's daemon.
-async fn notice_changes(between: &Between, settings: &overlay::Settings, cancel: CancellationToken) {
+async fn notice_changes(between: &Between, settings: &[overlay::Settings], cancel: CancellationToken) {
     let (Nodes::Cluster { network, .. }, None) = (&between.nodes, between.transport) else {
         return;
     };
@@ -155,11 +168,8 @@ async fn notice_changes(between: &Between, settings: &overlay::Settings, cancel:
         let now = network.borrow_and_update().clone();
         if let ClusterNetwork::Stated { .. } | ClusterNetwork::Unstated = &now {
             let now = stated(between, &now);
-            let differs = (now.network, now.transport) != (settings.network, settings.transport);
-            if differs && logged.is_news(&(now.network, now.transport)) {
+            if now != settings && logged.is_news(&now) {
                 tracing::warn!(
-                    network = %now.network,
-                    transport = ?now.transport,
                     "the cluster's pod network is another one now; it is used when the agent is started again"
                 );
             }
@@ -172,32 +182,35 @@ async fn notice_changes(between: &Between, settings: &overlay::Settings, cancel:
     }
 }
 
-/// Says why pods do not have their network, unless it was up: what stands then goes on.
-pub(super) fn down(out: &watch::Sender<PodNetwork>, why: String) {
-    out.send_if_modified(|network| match &network.standing {
-        NetworkStanding::Up => false,
-        NetworkStanding::Down(former) if *former == why => false,
-        NetworkStanding::Another | NetworkStanding::Undetermined | NetworkStanding::Down(_) => {
-            network.standing = NetworkStanding::Down(why);
-            true
+/// Publishes how the overlay stands in all IP families of the node's subnets.
+fn publish(out: &Published, subnets: &[IpNet], standings: &[Standing]) {
+    let entries: Vec<Peer> = standings.iter().filter_map(|now| now.own.clone()).collect();
+    let mut fault = standings.iter().find_map(|now| now.fault.clone());
+    let mut is_ready = !subnets.is_empty();
+    for subnet in subnets {
+        let of_family = |now: &&Standing| {
+            let own = now.own.as_ref();
+            own.is_some_and(|own| is_same_family(own.subnet, *subnet))
+        };
+        match standings.iter().find(of_family) {
+            Some(now) => is_ready &= now.is_ready,
+            None => {
+                is_ready = false;
+                let unknown = || {
+                    format!(
+                        "the node has the pod subnet {subnet}, but no address of its own or no pod network in that IP family; \
+                         set --network-cidr to the networks of all nodes, and give the node an address"
+                    )
+                };
+                fault.get_or_insert_with(unknown);
+            }
         }
-    });
-}
-
-/// Publishes how the overlay stands.
-fn publish(out: &watch::Sender<PodNetwork>, now: &Standing, own: &Peer) {
-    if let (false, Some(fault)) = (now.is_ready, &now.fault) {
-        down(out, fault.clone());
     }
-    out.send_if_modified(|network| {
-        let before = network.clone();
-        network.entry = Some(own.clone());
-        if now.is_ready {
-            network.subnet = Some(own.subnet);
-            network.standing = NetworkStanding::Up;
-        }
-        *network != before
-    });
+    out.entries(entries);
+    out.fault(Part::Overlay, fault.filter(|_| !is_ready));
+    if is_ready {
+        out.up(subnets);
+    }
 }
 
 /// Removes what connected this node's pods with those of others, and what it told about itself: the node is one of its own
@@ -216,23 +229,45 @@ pub async fn leave(state_dir: &Path, socket: &Path) -> io::Result<()> {
     overlay::remove(state_dir).await
 }
 
+/// A family's network of all pods, and how the overlay stands in it.
+type OfFamily = (IpNet, watch::Receiver<Standing>);
+
+/// Waits for a change of any. Cancel-safe: a watch keeps what was not taken.
+async fn changed(standings: &mut [OfFamily]) {
+    let all = standings
+        .iter_mut()
+        .map(|(_, standing)| Box::pin(standing.changed()));
+    if select_all(all).await.0.is_err() {
+        // The overlay has ended: the agent stops.
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Follows how the overlay stands: with the configuration of the bridge, and with what others read.
 async fn follow(
-    (between, all): (&Between, IpNet),
+    between: &Between,
     mut network: NetworkSettings,
-    mut standing: watch::Receiver<Standing>,
-    out: &watch::Sender<PodNetwork>,
+    (mut subnets, mut standings): (watch::Receiver<Vec<IpNet>>, Vec<OfFamily>),
+    out: &Published,
     cancel: CancellationToken,
 ) {
     let mut failures = LastLogged::default();
     loop {
-        let now = standing.borrow_and_update().clone();
-        if let (Some(own), Some(mtu)) = (&now.own, now.mtu) {
-            let written = tell((between, all), own, mtu).map_err(|error| error.to_string());
+        let of_node = subnets.borrow_and_update().clone();
+        let now: Vec<(IpNet, Standing)> = standings
+            .iter_mut()
+            .map(|(all, standing)| (*all, standing.borrow_and_update().clone()))
+            .collect();
+        let is_known =
+            |(all, now): &(IpNet, Standing)| now.own.is_some() || of_family(&of_node, *all).is_none();
+        let mtu = now.iter().filter_map(|(_, now)| now.mtu).min();
+        // Pods have one MTU, and others read all at once.
+        if let (Some(mtu), true) = (mtu, now.iter().all(is_known)) {
+            let written = tell(between, &now, mtu).map_err(|error| error.to_string());
             let mut failed = written.err();
             if network.between != Some(mtu) {
                 network.between = Some(mtu);
-                network.keep(own.subnet);
+                network.keep(&of_node);
                 let set_up = set_up::set_up(&network).await.map_err(|error| error.to_string());
                 failed = failed.or(set_up.err());
             }
@@ -244,34 +279,48 @@ async fn follow(
                 None => failures.clear(),
             }
         }
-        if let Some(own) = &now.own {
-            publish(out, &now, own);
+        let standing: Vec<Standing> = now.into_iter().map(|(_, now)| now).collect();
+        if !of_node.is_empty() {
+            publish(out, &of_node, &standing);
         }
-        // Either arm only waits.
+        // Every arm only waits.
         tokio::select! {
             () = cancel.cancelled() => return,
-            Ok(()) = standing.changed() => {}
+            Ok(()) = subnets.changed() => {}
+            () = changed(&mut standings) => {}
         }
     }
 }
 
-/// Writes the node's entry and the environment where they differ.
-fn tell((between, all): (&Between, IpNet), own: &Peer, mtu: u32) -> io::Result<()> {
-    write_if_different(&between.entry, &entry::text(own))?;
-    write_if_different(&between.environment, &environment(all, own.subnet, mtu))
+/// Writes the node's entries and the environment where they differ.
+fn tell(between: &Between, standings: &[(IpNet, Standing)], mtu: u32) -> io::Result<()> {
+    let own = || {
+        standings
+            .iter()
+            .filter_map(|(all, now)| Some((*all, now.own.as_ref()?)))
+    };
+    let entries: String = own().map(|(_, own)| entry::text(own)).collect();
+    let subnets: Vec<(IpNet, IpNet)> = own().map(|(all, own)| (all, own.subnet)).collect();
+    write_if_different(&between.entry, &entries)?;
+    write_if_different(&between.environment, &environment(&subnets, mtu))
 }
 
-/// The form of flannel's `WriteSubnetFile`: the subnet stands with its first address, the gateway.
-fn environment(network: IpNet, subnet: IpNet, mtu: u32) -> String {
-    let prefix = match network {
-        IpNet::V4(_) => "FLANNEL",
-        IpNet::V6(_) => "FLANNEL_IPV6",
-    };
-    let first = subnet.hosts().next().unwrap_or_else(|| subnet.network());
-    format!(
-        "{prefix}_NETWORK={network}\n{prefix}_SUBNET={first}/{}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n",
-        subnet.prefix_len()
-    )
+/// The form of flannel's `WriteSubnetFile`: the subnets, each with the network that it is of, stand with their first
+/// addresses, the gateways.
+fn environment(subnets: &[(IpNet, IpNet)], mtu: u32) -> String {
+    let mut text = String::new();
+    for (network, subnet) in subnets {
+        let prefix = match network {
+            IpNet::V4(_) => "FLANNEL",
+            IpNet::V6(_) => "FLANNEL_IPV6",
+        };
+        // An IPv6 subnet's own address counts as a host's there.
+        let gateway = usize::from(subnet.addr().is_ipv6());
+        let first = subnet.hosts().nth(gateway).unwrap_or_else(|| subnet.network());
+        let length = subnet.prefix_len();
+        text += &format!("{prefix}_NETWORK={network}\n{prefix}_SUBNET={first}/{length}\n");
+    }
+    text + &format!("FLANNEL_MTU={mtu}\nFLANNEL_IPMASQ=true\n")
 }
 
 fn write_if_different(path: &Path, text: &str) -> io::Result<()> {
@@ -285,33 +334,31 @@ fn write_if_different(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Keeps the rules in place.
-async fn masquerade(
-    all: IpNet,
-    mut standing: watch::Receiver<Standing>,
-    flushed: &Notify,
-    cancel: CancellationToken,
-) {
+async fn masquerade(mut standings: Vec<OfFamily>, flushed: &Notify, cancel: CancellationToken) {
     let mut failures = LastLogged::default();
     loop {
-        let own = standing.borrow_and_update().own.as_ref().map(|own| own.subnet);
-        if let Some(own) = own {
+        let mut failed = None;
+        for (all, standing) in &mut standings {
+            let own = standing.borrow_and_update().own.as_ref().map(|own| own.subnet);
+            let Some(own) = own else { continue };
+            let all = *all;
             let ensured = tokio::task::spawn_blocking(move || {
                 gantry_cni::between_nodes::ensure(conflist::NETWORK, all, own)
             });
-            match ensured.await.expect("talking to the kernel does not panic") {
-                Ok(_) => failures.clear(),
-                Err(error) => {
-                    let error = error.to_string();
-                    if failures.is_news(&error) {
-                        tracing::warn!(error, "cannot set the rules of the pod network; retrying");
-                    }
-                }
+            let ensured = ensured.await.expect("talking to the kernel does not panic");
+            failed = failed.or(ensured.err().map(|error| error.to_string()));
+        }
+        match failed {
+            Some(error) if failures.is_news(&error) => {
+                tracing::warn!(error, "cannot set the rules of the pod network; retrying");
             }
+            Some(_) => {}
+            None => failures.clear(),
         }
         // Every arm only waits.
         tokio::select! {
             () = cancel.cancelled() => return,
-            Ok(()) = standing.changed() => {}
+            () = changed(&mut standings) => {}
             () = flushed.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
@@ -324,13 +371,19 @@ mod tests {
 
     #[test]
     fn programs_read_what_flannels_daemon_would_have_written() {
+        let v4 = ("10.244.0.0/16".parse().unwrap(), "10.244.1.0/24".parse().unwrap());
+        let v6 = (
+            "fd00:10:244::/48".parse().unwrap(),
+            "fd00:10:244:1::/64".parse().unwrap(),
+        );
         assert_eq!(
-            environment(
-                "10.244.0.0/16".parse().unwrap(),
-                "10.244.1.0/24".parse().unwrap(),
-                1450
-            ),
+            environment(&[v4], 1450),
             "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+        );
+        assert_eq!(
+            environment(&[v4, v6], 1430),
+            "FLANNEL_NETWORK=10.244.0.0/16\nFLANNEL_SUBNET=10.244.1.1/24\nFLANNEL_IPV6_NETWORK=fd00:10:244::/48\n\
+             FLANNEL_IPV6_SUBNET=fd00:10:244:1::1/64\nFLANNEL_MTU=1430\nFLANNEL_IPMASQ=true\n"
         );
     }
 }

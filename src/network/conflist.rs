@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// The name of gantry's file.
 pub const FILE: &str = "10-gantry.conflist";
@@ -13,9 +13,18 @@ pub const NETWORK: &str = "gantry";
 /// The bridge that pods are attached to.
 pub const BRIDGE: &str = "gantry0";
 
-/// Gantry's configuration for a subnet. `between` is the MTU of pods if the network has several nodes: what masquerades then
+/// Gantry's configuration for these subnets, one of each IP family that pods have addresses of. `between` is the MTU of pods if the network has several nodes: what masquerades then
 /// knows all of them (`between`), and is not the plugin.
-pub fn render(subnet: Ipv4Net, data_dir: &Path, between: Option<u32>) -> String {
+pub fn render(subnets: &[IpNet], data_dir: &Path, between: Option<u32>) -> String {
+    let ranges: Vec<_> = subnets
+        .iter()
+        .map(|subnet| serde_json::json!([{ "subnet": subnet }]))
+        .collect();
+    let routes = subnets.iter().map(|subnet| match subnet {
+        IpNet::V4(_) => serde_json::json!({ "dst": "0.0.0.0/0" }),
+        IpNet::V6(_) => serde_json::json!({ "dst": "::/0" }),
+    });
+    let routes: Vec<_> = routes.collect();
     let mut configuration = serde_json::json!({
         "cniVersion": "1.0.0",
         "name": NETWORK,
@@ -29,8 +38,8 @@ pub fn render(subnet: Ipv4Net, data_dir: &Path, between: Option<u32>) -> String 
                 "ipam": {
                     "type": "host-local",
                     "dataDir": data_dir,
-                    "ranges": [[{ "subnet": subnet }]],
-                    "routes": [{ "dst": "0.0.0.0/0" }],
+                    "ranges": ranges,
+                    "routes": routes,
                 },
             },
             { "type": "portmap", "capabilities": { "portMappings": true }, "snat": true },
@@ -44,14 +53,17 @@ pub fn render(subnet: Ipv4Net, data_dir: &Path, between: Option<u32>) -> String 
     text
 }
 
-/// The subnet in gantry's own configuration.
-pub fn subnet_of(text: &str) -> Option<Ipv4Net> {
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    value
-        .pointer("/plugins/0/ipam/ranges/0/0/subnet")?
-        .as_str()?
-        .parse()
-        .ok()
+/// The subnets in gantry's own configuration.
+pub fn subnets_of(text: &str) -> Vec<IpNet> {
+    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let ranges = value
+        .pointer("/plugins/0/ipam/ranges")
+        .and_then(|ranges| ranges.as_array());
+    let texts = ranges
+        .into_iter()
+        .flatten()
+        .filter_map(|range| range.pointer("/0/subnet")?.as_str());
+    texts.filter_map(|text| text.parse().ok()).collect()
 }
 
 /// The MTU of pods in the configuration that is there, in bytes.
@@ -87,18 +99,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_subnet_is_read_back_from_what_was_written() {
-        let subnet = "10.244.7.0/24".parse().unwrap();
-        assert_eq!(
-            subnet_of(&render(subnet, Path::new("/var/lib/cni/networks"), None)),
-            Some(subnet)
-        );
-        let between = render(subnet, Path::new("/var/lib/cni/networks"), Some(1450));
+    fn the_subnets_are_read_back_from_what_was_written() {
+        let data_dir = Path::new("/var/lib/cni/networks");
+        let subnets: Vec<IpNet> = ["10.244.7.0/24", "fd00:10:244:7::/64"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        for subnets in [&subnets[..], &subnets[..1], &subnets[1..]] {
+            assert_eq!(subnets_of(&render(subnets, data_dir, None)), subnets);
+        }
+        let between = render(&subnets, data_dir, Some(1450));
         assert!(
             between.contains("\"mtu\": 1450") && between.contains("\"ipMasq\": false"),
             "{between}"
         );
-        assert_eq!(subnet_of("{"), None);
+        assert!(subnets_of("{").is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Forwarding between the pods' bridge and other devices: the kernel's setting, and the host's own firewall.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -12,33 +12,91 @@ use crate::model::last_logged::LastLogged;
 /// How often the host's firewall is checked.
 const LOOK_AT_FIREWALL: Duration = Duration::from_secs(60);
 
-/// Routing between devices, without which no packet leaves a pod's network (kernel: *ip-sysctl*).
-pub(super) const SETTING: &str = "/proc/sys/net/ipv4/ip_forward";
-const BEFORE: &str = "ip_forward.before";
+/// A setting that allows routing between devices, without which no packet leaves a pod's network (kernel: *ip-sysctl*).
+#[derive(Debug)]
+pub(super) struct Setting {
+    /// Its file below `/proc/sys/net`.
+    pub(super) path: &'static str,
+    /// The file below the state directory that keeps what it was before.
+    kept: &'static str,
+}
 
-/// Allows forwarding, and keeps below `state_dir` what the setting was before where it is changed.
-pub(super) fn enable(setting: &Path, state_dir: &Path) -> io::Result<()> {
-    let before = std::fs::read_to_string(setting)?;
+pub(super) const IPV4: Setting = Setting {
+    path: "ipv4/ip_forward",
+    kept: "ip_forward.before",
+};
+pub(super) const IPV6: Setting = Setting {
+    path: "ipv6/conf/all/forwarding",
+    kept: "ipv6_forwarding.before",
+};
+
+/// Where the settings of networks are.
+pub(super) const SETTINGS: &str = "/proc/sys/net";
+/// Keeps the names of the links that were given another `accept_ra`.
+const ROUTERS: &str = "accept_ra.before";
+
+/// Allows forwarding, and keeps below `state_dir` what the setting was before where it is changed. `settings` is
+/// [`SETTINGS`].
+pub(super) fn enable(setting: &Setting, settings: &Path, state_dir: &Path) -> io::Result<()> {
+    let path = settings.join(setting.path);
+    let before = std::fs::read_to_string(&path)?;
     if before.trim() == "1" {
         return Ok(());
     }
     std::fs::create_dir_all(state_dir)?;
-    std::fs::write(kept(state_dir), &before)?;
-    std::fs::write(setting, "1\n")
+    if setting.path == IPV6.path {
+        keep_routers(&settings.join("ipv6/conf"), state_dir)?;
+    }
+    std::fs::write(state_dir.join(setting.kept), &before)?;
+    std::fs::write(path, "1\n")
+}
+
+/// A host that forwards IPv6 packets does not believe routers any more, and would lose its default route, unless it is told
+/// to (`accept_ra` 2).
+fn keep_routers(links: &Path, state_dir: &Path) -> io::Result<()> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(links)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let is_of_all = matches!(&*name, "all" | "default" | "lo");
+        let believes = std::fs::read_to_string(links.join(&name).join("accept_ra"));
+        if !is_of_all && believes.is_ok_and(|text| text.trim() == "1") {
+            names.push(name);
+        }
+    }
+    std::fs::write(state_dir.join(ROUTERS), names.join("\n"))?;
+    for name in names {
+        ignore_missing(std::fs::write(links.join(name).join("accept_ra"), "2\n"))?;
+    }
+    Ok(())
+}
+
+/// A link may be gone.
+fn ignore_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// Sets back what [`enable`] has changed.
-pub(super) fn restore(state_dir: &Path) -> io::Result<()> {
-    let kept = kept(state_dir);
-    let Ok(before) = std::fs::read_to_string(&kept) else {
+pub(super) fn restore(settings: &Path, state_dir: &Path) -> io::Result<()> {
+    for setting in [IPV4, IPV6] {
+        let kept = state_dir.join(setting.kept);
+        let Ok(before) = std::fs::read_to_string(&kept) else {
+            continue;
+        };
+        std::fs::write(settings.join(setting.path), before)?;
+        std::fs::remove_file(&kept)?;
+    }
+    let kept = state_dir.join(ROUTERS);
+    let Ok(names) = std::fs::read_to_string(&kept) else {
         return Ok(());
     };
-    std::fs::write(SETTING, before)?;
+    for name in names.lines() {
+        let path = settings.join("ipv6/conf").join(name).join("accept_ra");
+        ignore_missing(std::fs::write(path, "1\n"))?;
+    }
     std::fs::remove_file(&kept)
-}
-
-fn kept(state_dir: &Path) -> PathBuf {
-    state_dir.join(BEFORE)
 }
 
 /// Accepts forwarded packets of the pods if the host's firewall drops them, now and periodically: another program
@@ -85,12 +143,29 @@ mod tests {
 
     #[test]
     fn what_forwarding_was_is_kept_only_when_it_is_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        let setting = dir.path().join("ip_forward");
-        std::fs::write(&setting, "0\n").unwrap();
-        enable(&setting, dir.path()).unwrap();
-        enable(&setting, dir.path()).unwrap();
-        assert_eq!(std::fs::read_to_string(&setting).unwrap(), "1\n");
-        assert_eq!(std::fs::read_to_string(dir.path().join(BEFORE)).unwrap(), "0\n");
+        let (settings, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |path: &str, text: &str| {
+            let path = settings.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let read = |path: &str| std::fs::read_to_string(settings.path().join(path)).unwrap();
+        write(IPV4.path, "0\n");
+        write(IPV6.path, "0\n");
+        let links = ["eth0", "static", "all"].map(|link| format!("ipv6/conf/{link}/accept_ra"));
+        for (link, believes) in links.iter().zip(["1\n", "0\n", "1\n"]) {
+            write(link, believes);
+        }
+        for _ in 0..2 {
+            for setting in [IPV4, IPV6] {
+                enable(&setting, settings.path(), state.path()).unwrap();
+                assert_eq!(read(setting.path), "1\n");
+            }
+        }
+        assert_eq!(links.each_ref().map(|link| read(link)), ["2\n", "0\n", "1\n"]);
+        restore(settings.path(), state.path()).unwrap();
+        assert_eq!([read(IPV4.path), read(IPV6.path)], ["0\n", "0\n"]);
+        assert_eq!(links.each_ref().map(|link| read(link)), ["1\n", "0\n", "1\n"]);
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
     }
 }

@@ -13,6 +13,7 @@ mod between;
 mod forwarding;
 mod loopback;
 pub mod overlay;
+mod published;
 mod routes;
 mod run;
 mod set_up;

@@ -1,14 +1,16 @@
 //! The routes of this host, as the kernel has them.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 
 use super::subnet::HostRoute;
 
-/// The IPv4 unicast routes of the main table.
+/// The unicast routes of the main table, of both IP families.
 pub(super) async fn host_routes() -> io::Result<Vec<HostRoute>> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     let connection = tokio::spawn(connection);
@@ -22,11 +24,15 @@ pub(super) async fn host_routes() -> io::Result<Vec<HostRoute>> {
                 }
             }
         }
-        let query = rtnetlink::RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
         let mut found = Vec::new();
-        let mut routes = handle.route().get(query).execute();
-        while let Some(route) = routes.try_next().await.map_err(io::Error::other)? {
-            found.extend(host_route(&route, &names));
+        for query in [
+            rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            rtnetlink::RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ] {
+            let mut routes = handle.route().get(query).execute();
+            while let Some(route) = routes.try_next().await.map_err(io::Error::other)? {
+                found.extend(host_route(&route, &names));
+            }
         }
         Ok(found)
     }
@@ -40,16 +46,20 @@ fn host_route(route: &RouteMessage, names: &std::collections::HashMap<u32, Strin
     if route.header.kind != RouteType::Unicast || route.header.table != MAIN {
         return None;
     }
-    let mut address = std::net::Ipv4Addr::UNSPECIFIED;
+    let mut address = match route.header.address_family {
+        AddressFamily::Inet6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+    };
     let mut device = String::new();
     for attribute in &route.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(to)) => address = *to,
+            RouteAttribute::Destination(RouteAddress::Inet(to)) => address = (*to).into(),
+            RouteAttribute::Destination(RouteAddress::Inet6(to)) => address = (*to).into(),
             RouteAttribute::Oif(index) => device = names.get(index).cloned().unwrap_or_default(),
             _ => {}
         }
     }
-    let destination = Ipv4Net::new(address, route.header.destination_prefix_length).ok()?;
+    let destination = IpNet::new(address, route.header.destination_prefix_length).ok()?;
     Some(HostRoute { destination, device })
 }
 
@@ -61,6 +71,8 @@ mod tests {
     async fn the_kernel_tells_its_routes() {
         let shown = std::fs::read_to_string("/proc/net/route").unwrap();
         let unicast = shown.lines().skip(1).filter(|line| !line.is_empty()).count();
-        assert_eq!(host_routes().await.unwrap().len(), unicast);
+        let routes = host_routes().await.unwrap();
+        let ipv4 = routes.iter().filter(|route| route.destination.addr().is_ipv4());
+        assert_eq!(ipv4.count(), unicast);
     }
 }

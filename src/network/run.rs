@@ -1,13 +1,15 @@
 //! The network's loop: who connects the pods, and with which subnet.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::published::{Part, Published};
 use super::set_up::{self, Network, NetworkError, NetworkSettings};
 use super::{Between, Nodes, between, conflist, forwarding, loopback, overlay, subnet};
 use crate::model::api::ApiNode;
@@ -58,10 +60,11 @@ pub struct Inputs {
 #[derive(Debug)]
 pub struct Loop {
     inputs: Inputs,
+    published: Published,
     /// Whether packets of our bridge are let through the host's firewall.
     opens_firewall: bool,
-    /// The subnet that was chosen, where it is ours.
-    chosen: Option<IpNet>,
+    /// The subnets that were chosen, where they are ours.
+    chosen: Vec<IpNet>,
 }
 
 /// Does what must stand before the first pod starts.
@@ -73,13 +76,6 @@ pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
     }
     match &inputs.between {
         Some(between) => {
-            let was_up = overlay::is_stored(&between.state_dir);
-            inputs.out.send_modify(|network| {
-                network.standing = match was_up {
-                    true => NetworkStanding::Undetermined,
-                    false => NetworkStanding::Down("gantry has not set up the pod network yet".to_owned()),
-                }
-            });
             inputs.settings.between = Some(first_mtu(between, &inputs.settings.conf_dir).await);
             if let Nodes::File(file) = &between.nodes {
                 inputs.settings.taken = overlay::peers_file::subnets(file, &between.name).await;
@@ -91,7 +87,8 @@ pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
             }
         }
     }
-    let mut chosen = None;
+    let published = Published::new(inputs.out.clone(), first_standing(&inputs));
+    let mut chosen = Vec::new();
     let opens_firewall = match inputs.connects {
         Connects::Another => {
             if set_up::give_way(&inputs.settings.conf_dir)? {
@@ -104,17 +101,21 @@ pub async fn begin(mut inputs: Inputs) -> Result<Loop, NetworkError> {
         Connects::OwnAsTheClusterSays => true,
         Connects::Own => match set_up(&inputs.settings).await? {
             Some(ours) => {
-                chosen = Some(ours);
                 if inputs.between.is_none() {
-                    up(&inputs.out, ours);
+                    published.up(&ours);
                 }
+                chosen = ours;
                 true
             }
-            None => false,
+            None => {
+                published.of_another();
+                false
+            }
         },
     };
     Ok(Loop {
         inputs,
+        published,
         opens_firewall,
         chosen,
     })
@@ -124,7 +125,7 @@ impl Loop {
     /// Looks after the network until cancelled. Its parts wait for the kernel and the API server, each for itself.
     pub async fn run(self, cancel: CancellationToken) {
         let flushed = Notify::new();
-        let (given, of_given) = watch::channel(self.chosen);
+        let (given, of_given) = watch::channel(self.chosen.clone());
         let guard = async {
             if self.inputs.guards_loopback {
                 let (is_ours, flushed) = (self.opens_firewall, &flushed);
@@ -145,11 +146,11 @@ impl Loop {
         let follow = async {
             if self.inputs.connects == Connects::OwnAsTheClusterSays {
                 let (settings, node) = (self.inputs.settings.clone(), self.inputs.node.clone());
-                follow(settings, node, &self.inputs.out, &given, cancel.clone()).await;
+                follow(settings, node, &self.published, &given, cancel.clone()).await;
             }
         };
         let between = async {
-            let is_ours = self.chosen.is_some() || self.inputs.connects == Connects::OwnAsTheClusterSays;
+            let is_ours = !self.chosen.is_empty() || self.inputs.connects == Connects::OwnAsTheClusterSays;
             if let (Some(between), true) = (&self.inputs.between, is_ours) {
                 let settings = self.inputs.settings.clone();
                 let changes = (of_given, &flushed);
@@ -157,7 +158,7 @@ impl Loop {
                     between.clone(),
                     settings,
                     changes,
-                    &self.inputs.out,
+                    &self.published,
                     cancel.clone(),
                 )
                 .await;
@@ -168,26 +169,35 @@ impl Loop {
     }
 }
 
-/// Pods are connected, and nothing beyond the node is to be reached.
-fn up(out: &watch::Sender<PodNetwork>, subnet: IpNet) {
-    out.send_modify(|network| {
-        network.subnet = Some(subnet);
-        network.standing = NetworkStanding::Up;
-    });
+/// What is so before anything was set up.
+fn first_standing(inputs: &Inputs) -> NetworkStanding {
+    match (inputs.connects, &inputs.between) {
+        // Nothing is said before it is known whose network it is.
+        (Connects::Another, _) | (_, None) => NetworkStanding::Another,
+        (_, Some(between)) if overlay::is_stored(&between.state_dir) => NetworkStanding::Undetermined,
+        (_, Some(_)) => NetworkStanding::Down("gantry has not set up the pod network yet".to_owned()),
+    }
 }
 
 /// The MTU of pods before the overlay has found the link: the configured transport's, else the one that was in force.
 async fn first_mtu(between: &Between, conf_dir: &Path) -> u32 {
-    let address = between.addresses.borrow().first().copied();
     let transport = match &between.nodes {
         Nodes::File(_) => Some(between.transport.unwrap_or(Transport::VXLAN)),
         Nodes::Cluster { .. } => between.transport,
     };
-    let mtu = match (transport, address) {
-        (Some(transport), Some(address)) => overlay::pod_mtu(transport, address).await,
-        _ => conflist::mtu(conf_dir),
+    let Some(transport) = transport else {
+        return conflist::mtu(conf_dir).unwrap_or(USUAL_MTU);
     };
-    mtu.unwrap_or(USUAL_MTU)
+    let addresses = between.addresses.borrow().clone();
+    let mut least = None;
+    for network in &between.networks {
+        let of_family = |address: &&IpAddr| address.is_ipv4() == network.addr().is_ipv4();
+        if let Some(address) = addresses.iter().find(of_family) {
+            let mtu = overlay::pod_mtu(transport, *address).await;
+            least = [least, mtu].into_iter().flatten().min();
+        }
+    }
+    least.unwrap_or(USUAL_MTU)
 }
 
 /// Makes the rules of connected pods again: forwarded ports and masquerading.
@@ -206,11 +216,13 @@ async fn restore_pods() {
 }
 
 /// The settings of gantry's own network; `None` if another network is used.
-async fn set_up(settings: &NetworkSettings) -> Result<Option<IpNet>, NetworkError> {
+async fn set_up(settings: &NetworkSettings) -> Result<Option<Vec<IpNet>>, NetworkError> {
     match set_up::set_up(settings).await? {
-        Network::Ours(subnet) => {
-            tracing::info!(%subnet, "pods get addresses from this subnet");
-            Ok(Some(subnet.into()))
+        Network::Ours(subnets) => {
+            for subnet in &subnets {
+                tracing::info!(%subnet, "pods get addresses from this subnet");
+            }
+            Ok(Some(subnets))
         }
         Network::Foreign(path) => {
             tracing::info!(configuration = %path.display(), "pods use the network of this CNI configuration");
@@ -224,28 +236,34 @@ async fn set_up(settings: &NetworkSettings) -> Result<Option<IpNet>, NetworkErro
 async fn follow(
     mut settings: NetworkSettings,
     mut node: watch::Receiver<ApiNode>,
-    out: &watch::Sender<PodNetwork>,
-    set: &watch::Sender<Option<IpNet>>,
+    out: &Published,
+    set: &watch::Sender<Vec<IpNet>>,
     cancel: CancellationToken,
 ) {
-    let mut last_given = None;
+    let configured = settings.networks.clone();
+    let mut last_given = Vec::new();
     loop {
-        let given: Option<Ipv4Net> = subnet::given(&node.borrow_and_update());
-        if given.is_none() && matches!(*node.borrow(), ApiNode::Present(_)) {
-            between::down(out, UNASSIGNED.to_owned());
+        let given = subnet::given(&node.borrow_and_update());
+        if given.is_empty() && matches!(*node.borrow(), ApiNode::Present(_)) {
+            out.fault(Part::Subnets, Some(UNASSIGNED.to_owned()));
         }
         let mut failed = false;
-        if let Some(asked) = given.filter(|_| given != last_given) {
-            settings.keep(asked.into());
+        if !given.is_empty() && given != last_given {
+            settings.networks.clone_from(&configured);
+            settings.keep(&given);
             match set_up(&settings).await {
                 Ok(ours) => {
+                    out.fault(Part::Subnets, None);
                     last_given = given;
-                    set.send_replace(ours);
+                    if ours.is_none() {
+                        out.of_another();
+                    }
+                    set.send_replace(ours.unwrap_or_default());
                 }
                 Err(error) => {
                     failed = true;
-                    between::down(out, error.to_string());
-                    tracing::warn!(subnet = %asked, %error, "cannot use the subnet that the cluster assigned to \
+                    out.fault(Part::Subnets, Some(error.to_string()));
+                    tracing::warn!(subnets = ?given, %error, "cannot use the subnet that the cluster assigned to \
                      this node; retrying");
                 }
             }

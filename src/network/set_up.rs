@@ -3,12 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::routes::host_routes;
 use super::subnet::{self, SubnetError};
 use super::{conflist, forwarding};
 use crate::disk::write::{self, Writing, remove_if_there};
+use crate::model::pod_network::of_family;
 
 /// host-local's store of addresses, its own default.
 pub const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -37,10 +38,10 @@ pub enum NetworkError {
 /// The network's settings.
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
-    /// The pod network that the node's subnet is taken from.
-    pub network: Ipv4Net,
-    /// The requested subnet.
-    pub subnet: Option<Ipv4Net>,
+    /// The pod networks that the node's subnets are taken from, one for each IP family that pods have addresses of.
+    pub networks: Vec<IpNet>,
+    /// The requested subnets.
+    pub subnets: Vec<IpNet>,
     /// The directory of CNI configurations.
     pub conf_dir: PathBuf,
     /// host-local's store.
@@ -50,25 +51,29 @@ pub struct NetworkSettings {
     /// The MTU of pods if the network has several nodes, in bytes.
     pub between: Option<u32>,
     /// The subnets of other nodes: a node that has none yet chooses another one.
-    pub taken: Vec<Ipv4Net>,
+    pub taken: Vec<IpNet>,
 }
 
 impl NetworkSettings {
-    /// The node keeps this subnet, which the cluster may have assigned from another range than the configured one.
-    pub(super) fn keep(&mut self, subnet: IpNet) {
-        let IpNet::V4(subnet) = subnet else { return };
-        if !self.network.contains(&subnet) {
-            self.network = subnet;
-        }
-        self.subnet = Some(subnet);
+    /// The node keeps these subnets, which the cluster may have assigned from other ranges than the configured ones, and has
+    /// no others.
+    pub(super) fn keep(&mut self, subnets: &[IpNet]) {
+        let range = |subnet: &IpNet| {
+            let network = of_family(&self.networks, *subnet);
+            network
+                .filter(|network| network.contains(subnet))
+                .unwrap_or(*subnet)
+        };
+        self.networks = subnets.iter().map(range).collect();
+        self.subnets = subnets.to_vec();
     }
 }
 
 /// Which network connects the pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Network {
-    /// Gantry's own, with this subnet.
-    Ours(Ipv4Net),
+    /// Gantry's own, with these subnets.
+    Ours(Vec<IpNet>),
     /// Another plugin's, with this configuration.
     Foreign(PathBuf),
 }
@@ -90,21 +95,31 @@ pub(super) async fn set_up(settings: &NetworkSettings) -> Result<Network, Networ
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         text => Some(text.map_err(file("read", &ours))?),
     };
-    let before = written.as_deref().and_then(conflist::subnet_of);
+    let before = written.as_deref().map(conflist::subnets_of).unwrap_or_default();
     let routes = host_routes().await.map_err(NetworkError::Routes)?;
-    let chosen = subnet::choose(
-        settings.network,
-        settings.subnet,
-        before,
-        (&routes, &settings.taken),
-        conflist::BRIDGE,
-    )?;
-    let text = conflist::render(chosen, &settings.data_dir, settings.between);
+    let mut chosen = Vec::new();
+    for network in &settings.networks {
+        chosen.push(subnet::choose(
+            *network,
+            of_family(&settings.subnets, *network),
+            of_family(&before, *network),
+            (&routes, &settings.taken),
+            conflist::BRIDGE,
+        )?);
+    }
+    let text = conflist::render(&chosen, &settings.data_dir, settings.between);
     if written.as_deref() != Some(&text) {
         write_whole(&ours, &text).map_err(file("write", &ours))?;
     }
-    let forward = Path::new(forwarding::SETTING);
-    forwarding::enable(forward, &settings.state_dir).map_err(file("write", forward))?;
+    let of_networks = Path::new(forwarding::SETTINGS);
+    for subnet in &chosen {
+        let setting = match subnet {
+            IpNet::V4(_) => forwarding::IPV4,
+            IpNet::V6(_) => forwarding::IPV6,
+        };
+        let path = of_networks.join(setting.path);
+        forwarding::enable(&setting, of_networks, &settings.state_dir).map_err(file("write", &path))?;
+    }
     Ok(Network::Ours(chosen))
 }
 
@@ -123,9 +138,9 @@ pub(super) fn give_way(conf_dir: &Path) -> Result<bool, NetworkError> {
 /// Undoes [`set_up`]: the configuration and the changed setting; the plugins remove what they created.
 pub fn tear_down(conf_dir: &Path, state_dir: &Path) -> Result<(), NetworkError> {
     give_way(conf_dir)?;
-    forwarding::restore(state_dir).map_err(|source| NetworkError::File {
+    forwarding::restore(Path::new(forwarding::SETTINGS), state_dir).map_err(|source| NetworkError::File {
         doing: "write",
-        path: forwarding::SETTING.into(),
+        path: forwarding::SETTINGS.into(),
         source,
     })
 }
@@ -146,8 +161,8 @@ mod tests {
         std::fs::write(&other, "{}").unwrap();
         std::fs::write(dir.path().join(conflist::FILE), "{}").unwrap();
         let settings = NetworkSettings {
-            network: "10.244.0.0/16".parse().unwrap(),
-            subnet: None,
+            networks: vec!["10.244.0.0/16".parse().unwrap()],
+            subnets: Vec::new(),
             conf_dir: dir.path().to_owned(),
             data_dir: dir.path().join("data"),
             state_dir: dir.path().join("state"),

@@ -1,14 +1,18 @@
 //! Which part of the pod network this node uses for its pods. Pure.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::model::api::ApiNode;
+use crate::model::pod_network::{is_same_family, subnet_prefix};
+
+/// The subnets of a network that are looked at: more than nodes can be.
+const MOST: usize = 1 << 16;
 
 /// A route of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRoute {
     /// Its destination.
-    pub destination: Ipv4Net,
+    pub destination: IpNet,
     /// Its device.
     pub device: String,
 }
@@ -23,44 +27,44 @@ pub enum SubnetError {
     )]
     Overlap {
         /// What was requested.
-        subnet: Ipv4Net,
+        subnet: IpNet,
         /// The overlapping route.
         route: HostRoute,
     },
     /// Every subnet of the network is in use.
     #[error(
-        "every /24 of the pod network {network} overlaps a route of this host (the first: {} by {}); choose another \
+        "every /{} of the pod network {network} overlaps a route of this host (the first: {} by {}); choose another \
          network with --network-cidr, or a subnet with --pod-cidr",
-        route.destination, route.device
+        subnet_prefix(*network), route.destination, route.device
     )]
     Exhausted {
         /// The pod network.
-        network: Ipv4Net,
+        network: IpNet,
         /// The route that overlaps its first subnet.
         route: HostRoute,
     },
     /// Other nodes have every subnet.
     #[error(
-        "every /24 of the pod network {0} belongs to another node; remove nodes that are gone from the file of peers, or \
-         choose a larger network with --network-cidr"
+        "every /{prefix} of the pod network {0} belongs to another node; remove nodes that are gone from the file of peers, or \
+         choose a larger network with --network-cidr", prefix = subnet_prefix(*.0)
     )]
-    AllTaken(Ipv4Net),
-    /// The network has no room for a /24.
-    #[error("the pod network {0} is smaller than a /24; choose a larger one with --network-cidr")]
-    TooSmall(Ipv4Net),
+    AllTaken(IpNet),
+    /// The network has no room for a node's subnet.
+    #[error("the pod network {0} is smaller than a /{prefix}; choose a larger one with --network-cidr", prefix = subnet_prefix(*.0))]
+    TooSmall(IpNet),
 }
 
 /// Chooses the node's subnet: the requested one, else the former one while that is still within the network and free,
-/// else the first free /24 that is no other node's (`taken`). A route by `bridge` is the agent's own and does not count; nor
+/// else the first free one of the usual length that is no other node's (`taken`). A route by `bridge` is the agent's own and does not count; nor
 /// does the default route. A former subnet that another node has, too, stays: pods have addresses of it.
 pub(super) fn choose(
-    network: Ipv4Net,
-    asked: Option<Ipv4Net>,
-    before: Option<Ipv4Net>,
-    (routes, taken): (&[HostRoute], &[Ipv4Net]),
+    network: IpNet,
+    asked: Option<IpNet>,
+    before: Option<IpNet>,
+    (routes, taken): (&[HostRoute], &[IpNet]),
     bridge: &str,
-) -> Result<Ipv4Net, SubnetError> {
-    let overlapping = |subnet: Ipv4Net| {
+) -> Result<IpNet, SubnetError> {
+    let overlapping = |subnet: IpNet| {
         routes.iter().find(|route| {
             let theirs = route.destination;
             route.device != bridge
@@ -83,8 +87,9 @@ pub(super) fn choose(
     let mut first = None;
     for subnet in network
         .trunc()
-        .subnets(24)
+        .subnets(subnet_prefix(network))
         .map_err(|_| SubnetError::TooSmall(network))?
+        .take(MOST)
     {
         let is_taken = || {
             let mut others = taken.iter();
@@ -106,21 +111,27 @@ pub(super) fn choose(
     }
 }
 
-/// `Node.spec.podCIDR`; in a dual-stack cluster the IPv4 one.
-pub(super) fn given(node: &ApiNode) -> Option<Ipv4Net> {
+/// `Node.spec.podCIDRs`: in a dual-stack cluster one of each IP family.
+pub(super) fn given(node: &ApiNode) -> Vec<IpNet> {
     let ApiNode::Present(node) = node else {
-        return None;
+        return Vec::new();
     };
-    let spec = node.spec.as_ref()?;
-    let mut all = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
-    all.find_map(|text| text.parse().ok())
+    let mut all: Vec<IpNet> = Vec::new();
+    let spec = node.spec.iter();
+    let texts = spec.flat_map(|spec| spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr));
+    for net in texts.filter_map(|text| text.parse::<IpNet>().ok()) {
+        if !all.iter().any(|other| is_same_family(*other, net)) {
+            all.push(net.trunc());
+        }
+    }
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
@@ -200,23 +211,38 @@ mod tests {
     }
 
     #[test]
-    fn the_ipv4_subnet_is_the_one() {
+    fn a_cluster_gives_one_subnet_of_each_family() {
         let node = |spec: serde_json::Value| {
             let node = serde_json::json!({"metadata": {"name": "vm"}, "spec": spec});
-            given(&ApiNode::Present(std::sync::Arc::new(
-                serde_json::from_value(node).unwrap(),
-            )))
+            let node = serde_json::from_value(node).unwrap();
+            let given = given(&ApiNode::Present(std::sync::Arc::new(node)));
+            given.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        let want: Option<Ipv4Net> = Some("10.1.2.0/24".parse().unwrap());
         assert_eq!(
             node(serde_json::json!({"podCIDR": "10.1.2.0/24", "podCIDRs": ["10.1.2.0/24"]})),
-            want
+            ["10.1.2.0/24"]
         );
         assert_eq!(
             node(serde_json::json!({"podCIDR": "fd00::/64", "podCIDRs": ["fd00::/64", "10.1.2.0/24"]})),
-            want
+            ["fd00::/64", "10.1.2.0/24"]
         );
-        assert_eq!(node(serde_json::json!({})), None);
-        assert_eq!(given(&ApiNode::Absent), None);
+        assert_eq!(
+            node(serde_json::json!({"podCIDR": "10.1.2.0/24"})),
+            ["10.1.2.0/24"]
+        );
+        assert!(node(serde_json::json!({})).is_empty());
+        assert!(given(&ApiNode::Absent).is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_node_gets_a_64() {
+        let choose =
+            |network: &str, taken: &[IpNet]| choose(net(network), None, None, (&[], taken), "gantry0");
+        assert_eq!(
+            choose("fd00:10:244::/48", &[net("fd00:10:244::/64")]),
+            Ok(net("fd00:10:244:1::/64"))
+        );
+        let small = choose("fd00:10:244::/72", &[]).unwrap_err();
+        assert!(small.to_string().contains("smaller than a /64"), "{small}");
     }
 }

@@ -52,7 +52,7 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
     let settings = report.settings;
     let created = previous.and_then(|node| node.metadata.creation_timestamp.clone());
     let capacity = report.facts.capacity(&report.measured.nodefs);
-    let pod_cidr = settings.network.subnet.map(|cidr| cidr.to_string());
+    let pod_cidrs: Vec<String> = settings.network.subnets.iter().map(ToString::to_string).collect();
     Node {
         metadata: ObjectMeta {
             name: Some(settings.name.clone()),
@@ -62,8 +62,8 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
-            pod_cidrs: pod_cidr.clone().map(|cidr| vec![cidr]),
-            pod_cidr,
+            pod_cidr: pod_cidrs.first().cloned(),
+            pod_cidrs: Some(pod_cidrs).filter(|all| !all.is_empty()),
             ..NodeSpec::default()
         }),
         status: Some(NodeStatus {
@@ -112,7 +112,7 @@ fn annotations(network: &PodNetwork) -> BTreeMap<String, String> {
         "volumes.kubernetes.io/controller-managed-attach-detach",
         "true".to_owned(),
     );
-    let of_network = network.entry.iter().flat_map(Peer::annotations);
+    let of_network = network.entries.iter().flat_map(Peer::annotations);
     let all = of_network.chain([attached]);
     all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -488,8 +488,8 @@ mod tests {
                 max_images: 2,
                 port: 10250,
                 network: PodNetwork {
-                    subnet: Some("10.244.0.0/24".parse().unwrap()),
-                    entry: None,
+                    subnets: vec!["10.244.0.0/24".parse().unwrap()],
+                    entries: Vec::new(),
                     standing: NetworkStanding::Up,
                 },
                 ..NodeSettings::default()
@@ -533,8 +533,8 @@ mod tests {
             found.map(|found| (found.status.clone(), found.message.clone().unwrap_or_default()))
         };
         machine.settings.network = PodNetwork {
-            subnet: None,
-            entry: Some(Peer {
+            subnets: Vec::new(),
+            entries: vec![Peer {
                 name: "vm".to_owned(),
                 address: "192.0.2.2".parse().unwrap(),
                 subnet: "10.244.0.0/24".parse().unwrap(),
@@ -542,7 +542,7 @@ mod tests {
                     vni: 1,
                     mac: "1a:2b:3c:4d:5e:6f".parse().unwrap(),
                 },
-            }),
+            }],
             standing: NetworkStanding::Down("no route".to_owned()),
         };
         let node = machine.report(None, now);

@@ -192,7 +192,7 @@ impl Node {
                 transport,
                 state_dir: state.path().to_owned(),
             },
-            subnet: watch::channel(Some(family.subnet(number))).1,
+            subnets: watch::channel(vec![family.subnet(number)]).1,
             addresses: of_addresses,
             peers: of_peers,
             out,
@@ -218,7 +218,7 @@ impl Node {
         assert!(self.agent.is_none(), "it runs already");
         let inputs = Inputs {
             settings: self.inputs.settings.clone(),
-            subnet: self.inputs.subnet.clone(),
+            subnets: self.inputs.subnets.clone(),
             addresses: self.inputs.addresses.clone(),
             peers: self.inputs.peers.clone(),
             out: self.inputs.out.clone(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use notify::Watcher as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -76,17 +76,14 @@ pub async fn run(path: PathBuf, out: watch::Sender<Peers>, cancel: CancellationT
     }
 }
 
-/// The IPv4 subnets of the nodes in a file but of this one, as far as they can be read.
-pub async fn subnets(path: &Path, own: &str) -> Vec<Ipv4Net> {
+/// The subnets of the nodes in a file but of this one, as far as they can be read.
+pub async fn subnets(path: &Path, own: &str) -> Vec<IpNet> {
     let reads = Bulkhead::new("the file of peers", READS);
     let text = text(&reads, path).await.ok().flatten().unwrap_or_default();
     let peers = entry::read(&text).unwrap_or_default().peers.into_iter();
     peers
         .filter(|peer| peer.name != own)
-        .filter_map(|peer| match peer.subnet {
-            IpNet::V4(subnet) => Some(subnet),
-            IpNet::V6(_) => None,
-        })
+        .map(|peer| peer.subnet)
         .collect()
 }
 

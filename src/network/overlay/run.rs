@@ -16,6 +16,7 @@ use super::plan::{Plan, plan};
 use super::wire::Wire;
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::{Backend, Mac, Peer, Peers, Transport};
+use crate::model::pod_network::of_family;
 
 /// How often everything is listed without an announcement: one may be lost.
 const LOOK: Duration = Duration::from_secs(60);
@@ -28,8 +29,8 @@ const ROUNDS: usize = 4;
 /// The pause before listening again, after the kernel had to drop announcements.
 const RELISTEN: Duration = Duration::from_secs(1);
 
-/// The overlay's settings.
-#[derive(Debug, Clone)]
+/// The overlay's settings, in one IP family.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// This node's name.
     pub name: String,
@@ -46,8 +47,8 @@ pub struct Settings {
 pub struct Inputs {
     /// The settings.
     pub settings: Settings,
-    /// The subnet of this node's pods, once it is known.
-    pub subnet: watch::Receiver<Option<IpNet>>,
+    /// The subnets of this node's pods, once they are known: that of the network's IP family counts.
+    pub subnets: watch::Receiver<Vec<IpNet>>,
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// The other nodes; this one may be among them.
@@ -158,7 +159,7 @@ async fn changed(
         // Every arm is cancel-safe: a watch keeps what was not taken, an announcement stays in its channel.
         tokio::select! {
             Ok(()) = inputs.peers.changed() => return Some(News::Change),
-            Ok(()) = inputs.subnet.changed() => return Some(News::Change),
+            Ok(()) = inputs.subnets.changed() => return Some(News::Change),
             Ok(()) = inputs.addresses.changed() => return Some(News::Change),
             () = tokio::time::sleep_until(until) => return Some(News::Change),
             announced = wire.next() => {
@@ -284,7 +285,7 @@ fn become_(before: &mut Standing, now: Standing) -> bool {
 
 /// This node, if its subnet and its address of that family are known.
 fn own(inputs: &mut Inputs, mac: Mac) -> Option<Own> {
-    let subnet = (*inputs.subnet.borrow_and_update())?.trunc();
+    let subnet = of_family(&inputs.subnets.borrow_and_update(), inputs.settings.network)?.trunc();
     let is_v4 = subnet.addr().is_ipv4();
     let addresses = inputs.addresses.borrow_and_update().clone();
     let address = *addresses.iter().find(|address| address.is_ipv4() == is_v4)?;

@@ -2,6 +2,7 @@
 //! that nodes with flannel's daemon and nodes without it are one network.
 
 use futures::StreamExt as _;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::WatchStreamExt as _;
 use serde::Deserialize;
@@ -23,6 +24,8 @@ const KEY: &str = "net-conf.json";
 #[serde(rename_all = "PascalCase")]
 struct Written {
     network: Option<String>,
+    #[serde(rename = "IPv6Network")]
+    ipv6_network: Option<String>,
     #[serde(default)]
     backend: Backend,
 }
@@ -109,14 +112,22 @@ fn read(map: &ConfigMap) -> ClusterNetwork {
 
 fn network(text: &str) -> Result<ClusterNetwork, String> {
     let written: Written = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let network = written.network.filter(|text| !text.is_empty());
-    let network = network
-        .map(|text| {
-            text.parse::<ipnet::Ipv4Net>()
-                .map(|network| network.trunc())
-                .map_err(|_| format!("Network: {text:?} is not an IPv4 network"))
-        })
-        .transpose()?;
+    let mut networks = Vec::new();
+    for (field, text, is_v4) in [
+        ("Network", written.network, true),
+        ("IPv6Network", written.ipv6_network, false),
+    ] {
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        let network = text
+            .parse::<IpNet>()
+            .ok()
+            .filter(|network| network.addr().is_ipv4() == is_v4);
+        let family = if is_v4 { "IPv4" } else { "IPv6" };
+        let network = network.ok_or_else(|| format!("{field}: {text:?} is not an {family} network"))?;
+        networks.push(network.trunc());
+    }
     let backend = written.backend;
     // Flannel's names are compared without regard to case.
     let kind = backend.kind.map(|kind| kind.to_ascii_lowercase());
@@ -131,7 +142,7 @@ fn network(text: &str) -> Result<ClusterNetwork, String> {
         None => return Err("Backend.Type: udp, the default, is not one of vxlan and host-gw".to_owned()),
         Some(other) => return Err(format!("Backend.Type: {other:?} is not one of vxlan and host-gw")),
     };
-    Ok(ClusterNetwork::Stated { network, transport })
+    Ok(ClusterNetwork::Stated { networks, transport })
 }
 
 #[cfg(test)]
@@ -141,25 +152,25 @@ mod tests {
     #[test]
     fn flannels_configuration_is_read() {
         let stated = |text: &str| match network(text).unwrap() {
-            ClusterNetwork::Stated { network, transport } => (network.map(|n| n.to_string()), transport),
+            ClusterNetwork::Stated { networks, transport } => {
+                let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
+                (networks.join(","), transport)
+            }
             other => panic!("{other:?}"),
         };
         let usual = r#"{"Network": "10.244.0.0/16", "EnableNFTables": false, "Backend": {"Type": "vxlan"}}"#;
-        assert_eq!(
-            stated(usual),
-            (Some("10.244.0.0/16".to_owned()), Transport::VXLAN)
-        );
-        let other = r#"{"Network": "10.9.0.0/16",
+        assert_eq!(stated(usual), ("10.244.0.0/16".to_owned(), Transport::VXLAN));
+        let other = r#"{"Network": "10.9.0.0/16", "EnableIPv6": true, "IPv6Network": "fd00:9::/48",
             "Backend": {"Type": "VXLAN", "VNI": 4096, "Port": 4789, "DirectRouting": true}}"#;
         let transport = Transport::Vxlan {
             vni: 4096,
             port: 4789,
             is_direct: true,
         };
-        assert_eq!(stated(other), (Some("10.9.0.0/16".to_owned()), transport));
+        assert_eq!(stated(other), ("10.9.0.0/16,fd00:9::/48".to_owned(), transport));
         assert_eq!(
             stated(r#"{"Backend": {"Type": "host-gw"}}"#),
-            (None, Transport::HostGw)
+            (String::new(), Transport::HostGw)
         );
         for (wrong, expected) in [
             ("{", "EOF"),

@@ -210,6 +210,81 @@ pub fn another_networks_configuration_is_respected(node: &mut Node) {
 }
 
 /// The other machine is made with iproute2 alone, as flannel's documentation describes a node.
+pub fn a_pod_has_an_address_of_each_ip_family(node: &mut Node) {
+    node.flag("--network-cidr=10.244.0.0/16,fd00:10:244::/48");
+    node.start_agent();
+    node.manifest("server.yaml", &manifest::web("server", "from the server"));
+    node.manifest("client.yaml", &manifest::idle("client"));
+    let server = node.wait_running("server");
+    node.wait_running("client");
+    let addresses = server["status"]["podIPs"].as_array().expect("it has some");
+    let addresses: Vec<&str> = addresses
+        .iter()
+        .filter_map(|address| address["ip"].as_str())
+        .collect();
+    let [v4, v6] = addresses[..] else {
+        panic!("{addresses:?} are not two")
+    };
+    assert_eq!(v4, ip(&server), "the first family is that of the pod's address");
+    assert!(
+        v4.starts_with("10.244.0.") && v6.starts_with("fd00:10:244::"),
+        "{addresses:?}"
+    );
+    for host in [v4.to_owned(), format!("[{v6}]")] {
+        wait_http(&format!("{host}:8080"), "/", "from the server");
+        let url = format!("http://{host}:8080/");
+        let said = node.prints(&["exec", "client-node-1", "--", "wget", "-q", "-O", "-", &url]);
+        assert_eq!(said, "from the server\n", "{url}");
+    }
+    let reported = node.prints(&["get", "node", "-o", "json"]);
+    let reported: serde_json::Value = serde_json::from_str(&reported).expect("it is JSON");
+    assert_eq!(
+        reported["spec"]["podCIDRs"],
+        serde_json::json!(["10.244.0.0/24", "fd00:10:244::/64"])
+    );
+}
+
+pub fn a_machine_of_both_ip_families_is_one_of_the_network_in_both(node: &mut Node) {
+    let own = "2001:db8::10";
+    let shown = run(&["ip", "-o", "address", "show", "to", NODE_IP]);
+    let link = shown.split_whitespace().nth(1).expect("the node's link");
+    run(&["ip", "address", "add", &format!("{own}/64"), "dev", link, "nodad"]);
+    let other = "name: other\npublicIP: 2001:db8::9\nsubnet: fd00:10:244:9::/64\nbackendType: vxlan\n\
+                 backendData: {VNI: 1, VtepMAC: \"02:00:00:00:00:09\"}\n";
+    std::fs::write("/run/node/peers.yaml", other).expect("a private directory");
+    node.flag("--peers-file=/run/node/peers.yaml");
+    node.flag("--network-cidr=10.244.0.0/16,fd00:10:244::/48");
+    node.flag(&format!("--node-ip={NODE_IP},{own}"));
+    node.start_agent();
+    let entries = wait_for("the machine's own entries", SOON, || {
+        let printed = node.gantry(&["peer"]);
+        match printed.status.success() {
+            true => Ok(String::from_utf8_lossy(&printed.stdout).into_owned()),
+            false => Err(String::from_utf8_lossy(&printed.stderr).into_owned()),
+        }
+    });
+    for line in ["subnet: 10.244.0.0/24", "subnet: fd00:10:244::/64"] {
+        assert!(entries.contains(line), "{entries}");
+    }
+    let written = std::fs::read_to_string("/run/flannel/subnet.env").expect("the agent writes it");
+    for line in [
+        "FLANNEL_SUBNET=10.244.0.1/24\n",
+        "FLANNEL_IPV6_SUBNET=fd00:10:244::1/64\n",
+        // What an IPv6 header leaves of the link's 1500.
+        "FLANNEL_MTU=1430\n",
+    ] {
+        assert!(written.contains(line), "{written}");
+    }
+    wait_for("the way to the other machine", SOON, || {
+        let routes = run(&["ip", "-6", "route"]);
+        let way = "fd00:10:244:9::/64 via fd00:10:244:9:: dev flannel-v6.1";
+        routes.contains(way).then_some(()).ok_or(routes)
+    });
+    node.manifest("server.yaml", &manifest::web("server", "from the server"));
+    let server = ip(&node.wait_running("server"));
+    wait_http(&format!("{server}:8080"), "/", "from the server");
+}
+
 pub fn a_machine_with_an_entry_in_the_file_of_peers_is_one_of_the_network(node: &mut Node) {
     let other = "name: other\npublicIP: 192.0.2.1\nsubnet: 10.244.0.0/24\nbackendType: vxlan\n\
                  backendData: {VNI: 1, VtepMAC: \"02:00:00:00:00:09\"}\n";
