@@ -10,10 +10,10 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "calls/throughput.rs"]
+mod throughput;
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use gantry_cni::netlink::route::{self, Route};
 use gantry_cni::netlink::socket::Socket;
 use gantry_cni::netns;
 use serde_json::{Value, json};
-use support::{Netns, Pod, World, address, call_raw, command, isolated};
+use support::{Pod, World, call_raw, command, isolated};
 
 /// Other plugins to measure.
 const BESIDE: &str = "CNI_PATH_BESIDE";
@@ -31,9 +31,6 @@ const BESIDE: &str = "CNI_PATH_BESIDE";
 const CALLS: usize = 40;
 /// How many pods there are while calls are measured.
 const CROWDS: [usize; 2] = [1, 200];
-/// How often, and how long at a time, throughput is measured.
-const ROUNDS: usize = 7;
-const ROUND: Duration = Duration::from_millis(700);
 
 fn main() {
     isolated("calls", |world| {
@@ -42,7 +39,7 @@ fn main() {
         sides.extend(beside.map(|path| Plugins::new("theirs", path, &world, 2)));
         let floor = Floor::new();
         // First: what others leave in the host's firewall slows its packets down.
-        measure_throughput(&sides[0], &floor);
+        throughput::measure(&sides[0], &floor);
         for crowd in CROWDS {
             measure_in_crowd(crowd, &floor, &sides);
         }
@@ -281,116 +278,4 @@ impl Connect for Floor {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
-}
-
-/// Bytes per second of one TCP connection, from `from` to `to` inside its own namespace, for one round.
-fn throughput(from: &dyn Fn(SocketAddr) -> TcpStream, to: &Netns, address: IpAddr) -> f64 {
-    let listener = to.run(|| TcpListener::bind((address, 0))).unwrap();
-    let at = listener.local_addr().unwrap();
-    let reader = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut buffer = vec![0; 256 << 10];
-        let (begin, mut received) = (Instant::now(), 0);
-        loop {
-            match stream.read(&mut buffer).unwrap() {
-                0 => return received as f64 / begin.elapsed().as_secs_f64(),
-                more => received += more,
-            }
-        }
-    });
-    let mut stream = from(at);
-    let buffer = vec![0; 256 << 10];
-    let begin = Instant::now();
-    while begin.elapsed() < ROUND {
-        stream.write_all(&buffer).unwrap();
-    }
-    drop(stream);
-    reader.join().unwrap()
-}
-
-/// Pod to pod and node to pod beside a bare veth, in turns.
-fn measure_throughput(plugins: &Plugins, floor: &Floor) {
-    let pods = ["one", "two"].map(Pod::new);
-    let own = pods
-        .each_ref()
-        .map(|pod| address(&plugins.call("ADD", pod, &plugins.conf)));
-    let (bare, far) = (Netns::new(), Netns::new());
-    bare.command(
-        "ip",
-        &[
-            "link",
-            "add",
-            "eth0",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth1",
-            "netns",
-            &far.pid(),
-        ],
-    );
-    bare.command("ip", &["addr", "add", "10.4.0.1/24", "dev", "eth0"]);
-    bare.command("ip", &["link", "set", "eth0", "up"]);
-    far.command("ip", &["addr", "add", "10.4.0.2/24", "dev", "eth1"]);
-    far.command("ip", &["link", "set", "eth1", "up"]);
-    let floors = ["three", "four"].map(Pod::new);
-    floors
-        .iter()
-        .zip(0..)
-        .for_each(|(pod, number)| floor.add(pod, number));
-    let within = |netns: &Netns, at: SocketAddr| netns.run(|| TcpStream::connect(at).unwrap());
-    // The second and the fourth are what the third and the fifth cost without the plugins.
-    type Way<'a> = (
-        &'static str,
-        Box<dyn Fn(SocketAddr) -> TcpStream + 'a>,
-        &'a Netns,
-        IpAddr,
-    );
-    let [three, four] = [&floors[0].netns, &floors[1].netns];
-    let [one, two] = [&pods[0].netns, &pods[1].netns];
-    let ways: [Way<'_>; 5] = [
-        (
-            "bare veth",
-            Box::new(|at| within(&bare, at)),
-            &far,
-            [10, 4, 0, 2].into(),
-        ),
-        (
-            "two bare veths and a bridge",
-            Box::new(|at| within(three, at)),
-            four,
-            [10, 3, 0, 3].into(),
-        ),
-        ("pod to pod", Box::new(|at| within(one, at)), two, own[1]),
-        (
-            "node to a bare veth of a bridge",
-            Box::new(|at| TcpStream::connect(at).unwrap()),
-            four,
-            [10, 3, 0, 3].into(),
-        ),
-        (
-            "node to pod",
-            Box::new(|at| TcpStream::connect(at).unwrap()),
-            two,
-            own[1],
-        ),
-    ];
-    let mut rates: [Vec<f64>; 5] = Default::default();
-    for _ in 0..ROUNDS {
-        for ((_, from, to, address), rates) in ways.iter().zip(&mut rates) {
-            rates.push(throughput(from.as_ref(), to, *address));
-        }
-    }
-    let rates = rates.map(|mut rates| {
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
-    });
-    for ((name, ..), rate) in ways.iter().zip(rates) {
-        let difference = (rate / rates[0] - 1.0) * 100.0;
-        eprintln!("throughput, {name}: {:.2} GB/s ({difference:+.1} %)", rate / 1e9);
-    }
-    drop(ways);
-    pods.iter().for_each(|pod| plugins.del(pod));
-    floors.iter().for_each(|pod| floor.del(pod));
 }

@@ -16,6 +16,7 @@ mod start;
 mod raw;
 mod idle;
 mod watching;
+mod overlay;
 mod cluster;
 mod cost;
 mod report;
@@ -57,6 +58,7 @@ const PARTS: &[Part] = &[
     ("serving", cluster::serving::measure),
     ("bulk", cluster::bulk::measure),
     ("watching", watching::measure),
+    ("overlay", overlay::measure),
 ];
 
 /// The longest that a part may take, beside the time that watchers are asked to watch.

@@ -35,13 +35,10 @@ const NODE: &str = "/api/v1/nodes/gantry-vm";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const REPLICAS: usize = 2;
 
-/// A story that runs in a world of its own: its name, and what it does.
-type Outside = (&'static str, fn() -> Result<(), String>);
-
-/// Those that there are.
-pub const STORIES: &[Outside] = &[("join::a_fresh_machine_joins_starts_again_and_leaves", || {
+/// The story: its name, and what it does.
+pub const STORY: super::Outside = ("join::a_fresh_machine_joins_starts_again_and_leaves", || {
     world::run("join", LIMIT).map(|said| print!("{said}"))
-})];
+});
 
 /// The world's inside.
 pub fn inside(release: &str) -> ExitCode {

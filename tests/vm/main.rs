@@ -18,6 +18,7 @@ mod stories;
 mod quotas;
 mod shutdown;
 mod join;
+mod peers;
 #[path = "../cluster/api.rs"]
 mod api;
 #[path = "../cluster/control_plane.rs"]
@@ -45,28 +46,35 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+/// A story that runs in a world of its own: its name, and what it does.
+type Outside = (&'static str, fn() -> Result<(), String>);
+
+/// Those that there are. One after the other: they boot three machines, and the other stories one.
+const OUTSIDE: &[Outside] = &[join::STORY, peers::STORY];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let release = std::env::var("DEBIAN").unwrap_or_else(|_| "12".to_owned());
     // Paths below the repository are short enough for sockets, however deep it lies.
     std::env::set_current_dir(world::repository()).expect("the repository is there");
-    if arguments == ["--inside", "join"] {
-        return join::inside(&release);
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--inside", "join"] => return join::inside(&release),
+        ["--inside", "peers"] => return peers::inside(&release),
+        _ => {}
     }
     let choice = runner::Choice::from_args(arguments.into_iter());
     ending::watch();
     // The machines have nothing in common, and each waits for a part of its time.
-    let (standalone, joined) = std::thread::scope(|scope| {
-        let joined =
-            scope.spawn(|| runner::run(&choice, join::STORIES, |story| story.0, |story| (story.1)()));
+    let (standalone, outside) = std::thread::scope(|scope| {
+        let outside = scope.spawn(|| runner::run(&choice, OUTSIDE, |story| story.0, |story| (story.1)()));
         let standalone = tell_standalone(&choice, &release);
         (
             standalone,
-            joined.join().expect("a story's thread does not panic"),
+            outside.join().expect("a story's thread does not panic"),
         )
     });
     match standalone {
-        ExitCode::SUCCESS => joined,
+        ExitCode::SUCCESS => outside,
         failure => failure,
     }
 }

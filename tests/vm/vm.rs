@@ -19,6 +19,7 @@ const SCRIPT: Duration = Duration::from_secs(150);
 
 /// A running machine. Dropped, it is pulled from the mains.
 pub struct Vm {
+    name: String,
     qemu: Child,
     channel: BufReader<UnixStream>,
     directory: tempfile::TempDir,
@@ -39,6 +40,35 @@ pub enum Purpose {
     Standalone,
     /// It joins a cluster, which it reaches through this link of the world that the test is in.
     Member(&'static str),
+    /// Its pods and those of other machines reach each other, by this link of the world that the test is in. The number
+    /// tells the machines apart.
+    Peer { link: &'static str, number: u8 },
+}
+
+impl Purpose {
+    fn name(self) -> String {
+        match self {
+            Purpose::Standalone | Purpose::Member(_) => "gantry-vm".to_owned(),
+            Purpose::Peer { number, .. } => format!("vm-{number}"),
+        }
+    }
+
+    /// What qemu connects the machine's link with.
+    fn network(self) -> String {
+        match self {
+            Purpose::Standalone => "user,id=net,restrict=on,net=192.0.2.0/24,host=192.0.2.2".to_owned(),
+            Purpose::Member(link) | Purpose::Peer { link, .. } => {
+                format!("tap,id=net,ifname={link},script=no,downscript=no")
+            }
+        }
+    }
+
+    fn mac(self) -> String {
+        match self {
+            Purpose::Standalone | Purpose::Member(_) => "52:54:00:12:34:56".to_owned(),
+            Purpose::Peer { number, .. } => format!("52:54:00:00:00:{number:02x}"),
+        }
+    }
 }
 
 impl Vm {
@@ -54,7 +84,7 @@ impl Vm {
             .arg(&disk)
             .args(match purpose {
                 Purpose::Standalone => None,
-                Purpose::Member(_) => Some("fresh"),
+                Purpose::Member(_) | Purpose::Peer { .. } => Some("fresh"),
             })
             .stdin(Stdio::null())
             .status()
@@ -87,7 +117,11 @@ impl Vm {
             .arg(system.join("kernel"))
             .arg("-initrd")
             .arg(system.join("initrd"))
-            .args(["-append", "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0"])
+            .arg("-append")
+            .arg(format!(
+                "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.hostname={}",
+                purpose.name()
+            ))
             .args(["-drive", "file=disk,format=raw,if=virtio,cache=unsafe"])
             .args(["-device", "virtio-serial", "-chardev"])
             .arg(format!(
@@ -96,11 +130,9 @@ impl Vm {
             ))
             .args(["-device", "virtserialport,chardev=channel,name=gantry.channel"])
             .arg("-netdev")
-            .arg(match purpose {
-                Purpose::Standalone => "user,id=net,restrict=on,net=192.0.2.0/24,host=192.0.2.2".to_owned(),
-                Purpose::Member(link) => format!("tap,id=net,ifname={link},script=no,downscript=no"),
-            })
-            .args(["-device", "virtio-net-pci,netdev=net"])
+            .arg(purpose.network())
+            .arg("-device")
+            .arg(format!("virtio-net-pci,netdev=net,mac={}", purpose.mac()))
             .stdin(Stdio::null())
             .spawn()
             .expect("qemu is installed");
@@ -108,6 +140,7 @@ impl Vm {
             UnixStream::connect(&socket).map_err(|error| error.to_string())
         });
         let mut vm = Vm {
+            name: purpose.name(),
             qemu,
             channel: BufReader::new(channel),
             directory,
@@ -193,7 +226,7 @@ impl Vm {
     /// Waits until a pod is as asked, and returns it.
     #[track_caller]
     pub fn wait_pod(&mut self, name: &str, what: &str, asked: impl Fn(&Value) -> bool) -> Value {
-        let full = format!("{name}-gantry-vm");
+        let full = format!("{name}-{}", self.name);
         wait_for(
             &format!("pod {name} to be {what}"),
             Duration::from_secs(240),

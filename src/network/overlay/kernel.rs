@@ -221,12 +221,30 @@ impl Kernel {
         }
     }
 
+    /// The routes to exactly these addresses. They stand beside each other: a route's order begins with its destination.
+    pub(super) fn routes_to(&self, destination: IpNet) -> impl Iterator<Item = &Route> {
+        let first = Route {
+            destination,
+            gateway: None,
+            link: 0,
+            is_onlink: false,
+            protocol: 0,
+            metric: 0,
+        };
+        let from_first = self.routes.range(first..);
+        from_first.take_while(move |route| route.destination == destination)
+    }
+
     /// A route that replaces another one is announced alone: there is one of a destination, metric and, for IPv4, gateway.
     fn take_route(&mut self, route: Route) -> bool {
-        let is_replaced = |other: &Route| {
-            other.destination == route.destination && other.metric == route.metric && *other != route
-        };
-        self.routes.retain(|other| !is_replaced(other));
+        let others = self.routes_to(route.destination);
+        let replaced: Vec<Route> = others
+            .filter(|other| other.metric == route.metric && **other != route)
+            .cloned()
+            .collect();
+        for other in replaced {
+            self.routes.remove(&other);
+        }
         self.routes.insert(route)
     }
 

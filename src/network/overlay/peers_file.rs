@@ -12,7 +12,7 @@ use notify::Watcher as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::entry;
+use super::entry::{self, Known};
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::{Peer, Peers};
@@ -56,7 +56,7 @@ pub async fn run(path: PathBuf, out: watch::Sender<Peers>, cancel: CancellationT
                 .is_ok();
         }
         let now = match reader.take(&path, text(&reads, &path).await) {
-            Some(peers) => Peers::Known(peers.into()),
+            Some(peers) => Peers::Known(peers),
             None => Peers::Unreadable(format!("the file of peers {} cannot be read", path.display())),
         };
         out.send_if_modified(|before| {
@@ -120,21 +120,32 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 /// What was read last.
 #[derive(Default)]
 struct Reader {
-    peers: Vec<Peer>,
+    /// The file's content, if it could be read.
+    text: Option<String>,
+    known: Known,
+    peers: Arc<[Peer]>,
     logged: LastLogged<Vec<String>>,
 }
 
 impl Reader {
-    /// The peers now; absent if the file cannot be read: then those before stay.
-    fn take(&mut self, path: &Path, text: io::Result<Option<String>>) -> Option<Vec<Peer>> {
-        let read = text
-            .map_err(|error| error.to_string())
-            .and_then(|text| entry::read(text.as_deref().unwrap_or_default()));
+    /// The peers now; absent if those before stay: the file says the same, as after most events of its directory, or cannot
+    /// be read.
+    fn take(&mut self, path: &Path, text: io::Result<Option<String>>) -> Option<Arc<[Peer]>> {
+        let text = text.map(Option::unwrap_or_default);
+        if text.is_ok() && text.as_ref().ok() == self.text.as_ref() {
+            return None;
+        }
+        let read = match &text {
+            Ok(text) => entry::read_again(text, &mut self.known),
+            Err(error) => Err(error.to_string()),
+        };
+        self.text = text.ok();
         let (peers, problems) = match read {
             Ok(read) => {
                 let is_kept = |peer: &&Peer| read.wrong.contains(&peer.name);
-                let kept: Vec<Peer> = self.peers.iter().filter(is_kept).cloned().collect();
-                (Some([read.peers, kept].concat()), read.problems)
+                let mut peers = read.peers;
+                peers.extend(self.peers.iter().filter(is_kept).cloned());
+                (Some(Arc::from(peers)), read.problems)
             }
             Err(error) => (None, vec![error]),
         };
@@ -147,7 +158,7 @@ impl Reader {
                 );
             }
         }
-        self.peers = peers.clone().unwrap_or_else(|| std::mem::take(&mut self.peers));
+        self.peers = peers.clone().unwrap_or_else(|| Arc::clone(&self.peers));
         peers
     }
 }

@@ -29,6 +29,14 @@ pub(super) struct Plan {
     pub(super) is_ready: bool,
 }
 
+impl Plan {
+    /// Whether more is to be done after it.
+    pub(super) fn is_begun(&self) -> bool {
+        let creates = |operation: &Operation| matches!(operation, Operation::CreateDevice(_));
+        self.operations.iter().any(creates)
+    }
+}
+
 /// Compares the peers with the kernel's state.
 pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
     let Some((uplink, link, on_link)) = kernel.link_of(own.address) else {
@@ -71,18 +79,17 @@ pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
         let is_of_family = own.network.addr().is_ipv4() == route.destination.addr().is_ipv4();
         is_of_family && (is_of_device || route.protocol == PROTOCOL)
     };
-    let foreign: Vec<&Route> = kernel.routes.iter().filter(|route| !is_own(route)).collect();
     remove(&wanted, device, kernel, is_own, &mut plan.operations);
     if let Some(index) = device {
         addresses(own, index, kernel, &mut plan.operations);
         add_on_device(&wanted, index, kernel, &mut plan.operations);
     }
     for route in wanted.routes.values() {
-        let same = |other: &&&Route| other.destination == route.destination && other.metric == route.metric;
-        match foreign.iter().find(same) {
+        let mut foreign = kernel.routes_to(route.destination).filter(|other| !is_own(other));
+        match foreign.find(|other| other.metric == route.metric) {
             // A static route that says the same serves as well.
             Some(other) if (other.gateway, other.link) == (route.gateway, route.link) => {}
-            Some(other) => plan.problems.push(Problem::RouteTaken((**other).clone())),
+            Some(other) => plan.problems.push(Problem::RouteTaken(other.clone())),
             None if kernel.routes.contains(route) => {}
             None => plan.operations.push(Operation::SetRoute(route.clone())),
         }

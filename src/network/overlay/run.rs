@@ -255,7 +255,7 @@ async fn carry_out(own: &Own, peers: &[Peer], wire: &Wire, kernel: &mut Kernel) 
                 failure.get_or_insert_with(|| format!("{operation}: {error}"));
             }
         }
-        if planned.operations.is_empty() || failure.is_some() {
+        if failure.is_some() || !planned.is_begun() {
             break;
         }
         planned = plan(own, peers, kernel);

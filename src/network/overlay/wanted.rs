@@ -1,6 +1,6 @@
 //! Which way leads to each peer. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -29,7 +29,7 @@ pub(super) fn wanted(
     problems: &mut Vec<Problem>,
 ) -> Wanted {
     let mut wanted = Wanted::default();
-    let mut subnets = BTreeSet::from([own.subnet]);
+    let mut before = None;
     // In the order of their subnets: of those that overlap the first one is reached, whatever the order of the peers.
     let mut sorted: Vec<&Peer> = peers
         .iter()
@@ -37,12 +37,12 @@ pub(super) fn wanted(
         .collect();
     sorted.sort_by_key(|peer| (peer.subnet, &peer.name, peer.address, peer.backend));
     for peer in sorted {
-        match reach(own, peer, on_link, &subnets, &wanted.forwarding) {
+        match reach(own, peer, on_link, before, &wanted.forwarding) {
             Err(problem) => problems.push(problem),
             Ok(Reach::Direct) => {
                 let route = route(peer.subnet, peer.address, uplink, false);
                 wanted.routes.insert(peer.subnet, route);
-                subnets.insert(peer.subnet);
+                before = Some(peer.subnet);
             }
             Ok(Reach::Tunnel(mac)) => {
                 let Some(device) = device else { continue };
@@ -52,7 +52,7 @@ pub(super) fn wanted(
                 wanted
                     .routes
                     .insert(peer.subnet, route(peer.subnet, endpoint, device, true));
-                subnets.insert(peer.subnet);
+                before = Some(peer.subnet);
             }
         }
     }
@@ -68,7 +68,7 @@ fn reach(
     own: &Own,
     peer: &Peer,
     on_link: IpNet,
-    subnets: &BTreeSet<IpNet>,
+    before: Option<IpNet>,
     endpoints: &BTreeMap<Mac, IpAddr>,
 ) -> Result<Reach, Problem> {
     let name = || peer.name.clone();
@@ -79,7 +79,10 @@ fn reach(
             network: own.network,
         });
     }
-    if let Some(other) = overlapping(peer.subnet, subnets) {
+    // Of those that are reached none overlaps another, and none begins after this one: if one overlaps it, the last one does.
+    let overlaps =
+        |other: &IpNet| other.contains(&peer.subnet.network()) || peer.subnet.contains(&other.network());
+    if let Some(other) = [Some(own.subnet), before].into_iter().flatten().find(overlaps) {
         return Err(Problem::Overlap {
             peer: name(),
             subnet: peer.subnet,
@@ -118,15 +121,6 @@ fn reach(
             },
         }),
     }
-}
-
-/// The one of these, of which no two overlap, that overlaps a subnet. The neighbors in their order are enough: one that
-/// contains it begins before it, or where it begins, and one that it contains comes next.
-fn overlapping(subnet: IpNet, others: &BTreeSet<IpNet>) -> Option<IpNet> {
-    let before = others.range(..=subnet).next_back();
-    let after = others.range(subnet..).next();
-    let overlaps = |other: &&IpNet| other.contains(&subnet.network()) || subnet.contains(&other.network());
-    [before, after].into_iter().flatten().find(overlaps).copied()
 }
 
 fn route(destination: IpNet, gateway: IpAddr, link: u32, is_onlink: bool) -> Route {

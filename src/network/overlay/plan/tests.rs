@@ -114,6 +114,13 @@ fn settle(own: &Own, peers: &[Peer], kernel: &mut Kernel) -> Plan {
         for operation in &plan.operations {
             carry_out(kernel, operation);
         }
+        if !plan.is_begun() {
+            assert_eq!(
+                self::plan(own, peers, kernel).operations,
+                [],
+                "there is more to do"
+            );
+        }
     }
     let plan = plan(own, peers, kernel);
     assert_eq!(plan.operations, [], "it is never done");
