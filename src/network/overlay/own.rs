@@ -15,6 +15,8 @@ pub(super) struct Own {
     pub(super) network: IpNet,
     /// The part of this node's pods.
     pub(super) subnet: IpNet,
+    /// The address of its tunnel endpoint, by which devices that the overlay has made are known.
+    pub(super) mac: Mac,
     /// How packets travel.
     pub(super) way: Way,
 }
@@ -26,7 +28,6 @@ pub(super) enum Way {
         vni: u32,
         /// The UDP port at which all nodes listen.
         port: u16,
-        mac: Mac,
         /// Nodes on the same link are reached without encapsulation.
         is_direct: bool,
     },
@@ -35,9 +36,14 @@ pub(super) enum Way {
 
 /// The name of the VXLAN device, as flannel has it.
 pub(super) fn device_name(vni: u32, address: IpAddr) -> String {
+    format!("{}{vni}", device_prefix(address))
+}
+
+/// What the names of all VXLAN devices of an IP family begin with.
+pub(super) fn device_prefix(address: IpAddr) -> &'static str {
     match address {
-        IpAddr::V4(_) => format!("flannel.{vni}"),
-        IpAddr::V6(_) => format!("flannel-v6.{vni}"),
+        IpAddr::V4(_) => "flannel.",
+        IpAddr::V6(_) => "flannel-v6.",
     }
 }
 

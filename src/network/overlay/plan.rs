@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::kernel::{Kernel, Link};
 use super::operation::{Device, Operation, Route};
-use super::own::{Own, Way, device_name, pod_mtu};
+use super::own::{Own, Way, device_name, device_prefix, pod_mtu};
 use super::problem::Problem;
 use super::wanted::{PROTOCOL, Wanted, wanted};
 use crate::model::overlay::Peer;
@@ -57,12 +57,12 @@ pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
     let mut plan = Plan::default();
     let device = match own.way {
         Way::HostGw => None,
-        Way::Vxlan { vni, port, mac, .. } => {
+        Way::Vxlan { vni, port, .. } => {
             let wanted = Device {
                 name: device_name(vni, own.address),
                 vni,
                 port,
-                mac,
+                mac: own.mac,
                 local: own.address,
                 uplink,
                 mtu: pod_mtu(own.way, own.address, link.mtu),
@@ -94,8 +94,26 @@ pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
             None => plan.operations.push(Operation::SetRoute(route.clone())),
         }
     }
+    // Last: until then packets find their way by them.
+    former_devices(own, kernel, &mut plan.operations);
     plan.is_ready = true;
     plan
+}
+
+/// Takes away what the overlay had before it was configured otherwise.
+fn former_devices(own: &Own, kernel: &Kernel, operations: &mut Vec<Operation>) {
+    let name = match own.way {
+        Way::HostGw => None,
+        Way::Vxlan { vni, .. } => Some(device_name(vni, own.address)),
+    };
+    for (index, link) in &kernel.links {
+        let is_own = link.vxlan.is_some()
+            && link.mac == Some(own.mac)
+            && link.name.starts_with(device_prefix(own.address));
+        if is_own && name.as_ref() != Some(&link.name) {
+            operations.push(Operation::RemoveDevice { index: *index });
+        }
+    }
 }
 
 /// The index of the device if it is as it shall be, or is made so without being made anew.

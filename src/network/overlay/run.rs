@@ -74,7 +74,7 @@ pub struct Standing {
 pub async fn pod_mtu(transport: Transport, address: IpAddr) -> Option<u32> {
     let kernel = Wire::open().ok()?.list().await.ok()?;
     let (_, link, _) = kernel.link_of(address)?;
-    Some(mtu_by(way(transport, Mac([0; 6])), address, link.mtu))
+    Some(mtu_by(way(transport), address, link.mtu))
 }
 
 /// Keeps the kernel's state up to date until canceled. What it has made stays, so that the pods keep their connections
@@ -293,19 +293,15 @@ fn own(inputs: &mut Inputs, mac: Mac) -> Option<Own> {
         address,
         network: inputs.settings.network,
         subnet,
-        way: way(inputs.settings.transport, mac),
+        mac,
+        way: way(inputs.settings.transport),
     })
 }
 
-fn way(transport: Transport, mac: Mac) -> Way {
+fn way(transport: Transport) -> Way {
     match transport {
         Transport::HostGw => Way::HostGw,
-        Transport::Vxlan { vni, port, is_direct } => Way::Vxlan {
-            vni,
-            port,
-            mac,
-            is_direct,
-        },
+        Transport::Vxlan { vni, port, is_direct } => Way::Vxlan { vni, port, is_direct },
     }
 }
 
@@ -316,7 +312,7 @@ fn entry(name: &str, own: &Own) -> Peer {
         subnet: own.subnet,
         backend: match own.way {
             Way::HostGw => Backend::HostGw,
-            Way::Vxlan { vni, mac, .. } => Backend::Vxlan { vni, mac },
+            Way::Vxlan { vni, .. } => Backend::Vxlan { vni, mac: own.mac },
         },
     }
 }

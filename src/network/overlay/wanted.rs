@@ -106,8 +106,8 @@ fn reach(
             })
         }
         (Way::Vxlan { is_direct: true, .. }, Backend::Vxlan { .. }) if is_on_link => Ok(Reach::Direct),
-        (Way::Vxlan { mac: own, .. }, Backend::Vxlan { mac, .. }) => {
-            match mac == own || endpoints.contains_key(&mac) {
+        (Way::Vxlan { .. }, Backend::Vxlan { mac, .. }) => {
+            match mac == own.mac || endpoints.contains_key(&mac) {
                 true => Err(Problem::SameMac { peer: name(), mac }),
                 false => Ok(Reach::Tunnel(mac)),
             }

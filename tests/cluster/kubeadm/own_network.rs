@@ -162,8 +162,9 @@ impl Cluster {
         let subnet = self.subnet(&self.host);
         wait_for("a way by the first node itself", SOON, || {
             let routes = host.run(&["ip", "route", "show", &subnet]);
-            let is_there = routes.contains(&format!("via {NODE_IP}"));
-            is_there.then_some(()).ok_or(routes)
+            let links = host.run(&["ip", "-o", "link"]);
+            let is_there = routes.contains(&format!("via {NODE_IP}")) && !links.contains("flannel.1");
+            is_there.then_some(()).ok_or(routes + &links)
         });
         self.pods_reach_each_other_across(&host);
         configure("vxlan");

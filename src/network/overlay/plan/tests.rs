@@ -20,7 +20,6 @@ fn vxlan(is_direct: bool) -> Way {
     Way::Vxlan {
         vni: 1,
         port: 8472,
-        mac: mac(1),
         is_direct,
     }
 }
@@ -30,6 +29,7 @@ fn own(way: Way) -> Own {
         address: "192.0.2.1".parse().unwrap(),
         network: net("10.244.0.0/16"),
         subnet: net("10.244.1.0/24"),
+        mac: mac(1),
         way,
     }
 }
@@ -229,6 +229,7 @@ fn ipv6_has_a_device_of_its_own() {
         address: "2001:db8::1".parse().unwrap(),
         network: net("fd00:10:244::/56"),
         subnet: net("fd00:10:244:1::/64"),
+        mac: mac(1),
         way: vxlan(false),
     };
     let mut kernel = host();
@@ -251,6 +252,34 @@ fn ipv6_has_a_device_of_its_own() {
         ["fd00:10:244:2::/64 via fd00:10:244:2:: dev flannel-v6.1 onlink"]
     );
     assert_eq!(kernel.link("flannel-v6.1").unwrap().1.mtu, 1430);
+}
+
+#[test]
+fn a_device_goes_when_packets_travel_otherwise() {
+    let mut kernel = host();
+    settle(
+        &own(vxlan(false)),
+        &[peer(2, "192.0.2.2", tunnel(2))],
+        &mut kernel,
+    );
+    let (index, link) = kernel.link("flannel.1").unwrap();
+    let mut of_ipv6 = link.clone();
+    of_ipv6.name = "flannel-v6.1".to_owned();
+    let mut of_another = link.clone();
+    of_another.name = "flannel.7".to_owned();
+    of_another.mac = Some(mac(9));
+    kernel
+        .links
+        .extend([(index + 1, of_ipv6), (index + 2, of_another)]);
+    settle(
+        &own(Way::HostGw),
+        &[peer(2, "192.0.2.2", Backend::HostGw)],
+        &mut kernel,
+    );
+    let names = kernel.links.values().map(|link| link.name.as_str());
+    let devices: Vec<&str> = names.filter(|name| name.starts_with("flannel")).collect();
+    assert_eq!(devices, ["flannel-v6.1", "flannel.7"]);
+    assert_eq!(routes(&kernel), ["10.244.2.0/24 via 192.0.2.2 dev eth0"]);
 }
 
 #[test]
