@@ -13,7 +13,7 @@ pub const NETWORK: &str = "gantry";
 /// The bridge that pods are attached to.
 pub const BRIDGE: &str = "gantry0";
 
-/// Gantry's configuration for a subnet. `between` is the MTU of pods if the network has several nodes: what masquerades then
+/// Gantry's configuration for a subnet, of one plugin: each one is a process per pod. `between` is the MTU of pods if the network has several nodes: what masquerades then
 /// knows all of them (`between`), and is not the plugin.
 pub fn render(subnet: Ipv4Net, data_dir: &Path, between: Option<u32>) -> String {
     let mut configuration = serde_json::json!({
@@ -26,6 +26,8 @@ pub fn render(subnet: Ipv4Net, data_dir: &Path, between: Option<u32>) -> String 
                 "isGateway": true,
                 "ipMasq": between.is_none(),
                 "hairpinMode": true,
+                "includes": ["portmap", "bandwidth"],
+                "capabilities": { "portMappings": true, "bandwidth": true },
                 "ipam": {
                     "type": "host-local",
                     "dataDir": data_dir,
@@ -33,7 +35,6 @@ pub fn render(subnet: Ipv4Net, data_dir: &Path, between: Option<u32>) -> String 
                     "routes": [{ "dst": "0.0.0.0/0" }],
                 },
             },
-            { "type": "portmap", "capabilities": { "portMappings": true }, "snat": true },
         ],
     });
     if let Some(mtu) = between {

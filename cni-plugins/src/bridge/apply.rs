@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::conf::{Conf, ContainerInterface, Gateway, Reflection};
+use super::included::Work;
 use super::masquerade;
 use super::plan::{Plan, host_end};
 use crate::netlink::addr::Detection;
@@ -51,15 +52,27 @@ impl Nets {
 }
 
 /// Connects the pod. After a failure the pod has no interface; the bridge, which belongs to the network, stays.
-pub fn connect(request: &Request, conf: &Conf, plan: Plan, nets: &mut Nets) -> Result<CniResult, Error> {
+pub fn connect(
+    request: &Request,
+    conf: &Conf,
+    plan: Plan,
+    work: &Work,
+    nets: &mut Nets,
+) -> Result<CniResult, Error> {
     let bridge = ensure_bridge(&mut nets.host, conf)?;
     let port = add_veth(request, conf, nets, &bridge)?;
-    let connected = configure(request, conf, &plan, nets, &bridge, &port);
+    let connected = configure(request, conf, &plan, nets, &bridge, &port)
+        .and_then(|pod| describe(request, plan, [&bridge, &port, &pod]))
+        .and_then(|result| work.add(request, &port, result));
     if connected.is_err() {
         // Deleting one end deletes both. The first error is the one to report.
         let _ = link::delete(&mut nets.host.0, &port);
     }
-    let pod = connected?;
+    connected
+}
+
+/// The result of ADD.
+fn describe(request: &Request, plan: Plan, [bridge, port, pod]: [&Link; 3]) -> Result<CniResult, Error> {
     let interface = |link: &Link, sandbox: &str| Interface {
         name: link.name.clone(),
         mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
@@ -68,9 +81,9 @@ pub fn connect(request: &Request, conf: &Conf, plan: Plan, nets: &mut Nets) -> R
     };
     let sandbox = request.netns()?.to_string_lossy();
     let interfaces = vec![
-        interface(&bridge, ""),
-        interface(&port, ""),
-        interface(&pod, &sandbox),
+        interface(bridge, ""),
+        interface(port, ""),
+        interface(pod, &sandbox),
     ];
     Ok(CniResult {
         interfaces,

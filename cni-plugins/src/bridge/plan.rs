@@ -189,6 +189,8 @@ pub fn allocates_itself(conf: &Conf) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -209,6 +211,7 @@ mod tests {
             isolated: false,
             ipam: Some(Ipam::HostLocal),
             dns: Dns::default(),
+            included: BTreeSet::new(),
         }
     }
 
