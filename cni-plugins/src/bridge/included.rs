@@ -51,11 +51,8 @@ impl Work {
                 Included::Portmap => ports = Some(portmap::conf::read(request)?),
                 Included::Bandwidth => {
                     let read = bandwidth::conf::read(request)?;
-                    limits = Some(bandwidth::plan::plan(
-                        &read,
-                        &request.network,
-                        &request.container_id,
-                    ));
+                    let plan = || bandwidth::plan::plan(&read, &request.network, &request.container_id);
+                    limits = (read != bandwidth::conf::Conf::default()).then(plan);
                 }
             }
         }
@@ -68,7 +65,7 @@ impl Work {
         if let Some(ports) = &self.ports {
             portmap::add_for(request, ports, &result)?;
         }
-        let Some(limits) = self.limits.as_ref().filter(|limits| !limits.is_empty()) else {
+        let Some(limits) = &self.limits else {
             return Ok(result);
         };
         let limited = Shaper::new(port.clone()).and_then(|mut shaper| shaper.limit(limits));

@@ -7,6 +7,8 @@ pub mod conf;
 pub mod included;
 pub mod masquerade;
 pub mod plan;
+mod pod;
+mod wait;
 
 use serde_json::Value;
 
@@ -23,18 +25,25 @@ pub fn add(request: &Request) -> Result<Value, Error> {
     let conf = conf::read(request)?;
     let work = Work::read(request, &conf)?;
     let mut nets = Nets::open(request.netns()?)?;
-    // Before anything is allocated: what a second ADD fails at must not be given back.
-    apply::ensure_free(request, &mut nets)?;
     let given = match &conf.ipam {
         None => CniResult::default(),
         Some(Ipam::HostLocal) => host_local::allocate(request)?,
-        Some(Ipam::Plugin(name)) => ipam::add(request, name)?,
+        Some(Ipam::Plugin(name)) => {
+            // Before anything is allocated: what a second ADD fails at must not be given back, and a plugin gives back
+            // all that it has given to the attachment.
+            apply::ensure_free(request, &nets.namespace)?;
+            ipam::add(request, name)?
+        }
     };
+    let allocated: Vec<_> = given.ips.iter().map(|ip| ip.address.addr()).collect();
     let connected =
         plan::plan(&conf, given).and_then(|plan| apply::connect(request, &conf, plan, &work, &mut nets));
     if connected.is_err() {
-        // The addresses were allocated by this very call; the first error is the one to report.
-        let _ = give_back(request, &conf);
+        // Only the addresses that were allocated by this very call; the first error is the one to report.
+        let _ = match &conf.ipam {
+            Some(Ipam::HostLocal) => host_local::release(request, &allocated),
+            _ => give_back(request, &conf),
+        };
     }
     Ok(connected?.to_json(request.version))
 }
