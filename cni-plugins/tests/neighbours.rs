@@ -29,6 +29,9 @@ fn is_reached(other: &Pod, name: &str, from: [&str; 2]) {
 #[test]
 fn the_next_pod_of_an_address_is_reached_at_once() {
     isolated("the_next_pod_of_an_address_is_reached_at_once", |world| {
+        if !world.ours {
+            return eprintln!("the plugins under test leave them wrong for seconds; not run");
+        }
         let other = Pod::new("other");
         world.add(&other, &world.bridge_conf(json!({})));
         let mut macs = Vec::new();
@@ -41,10 +44,7 @@ fn the_next_pod_of_an_address_is_reached_at_once() {
             world.del(&pod, &conf(&world));
         }
         // Nobody has to be told, because nothing changes.
-        assert!(
-            !world.ours || (macs[0] == "0a:58:0a:01:00:05" && macs[1] == macs[0]),
-            "{macs:?}"
-        );
+        assert!(macs[0] == "0a:58:0a:01:00:05" && macs[1] == macs[0], "{macs:?}");
     });
 }
 
@@ -53,6 +53,9 @@ fn what_an_earlier_plugin_s_pod_has_left_in_tables_is_corrected() {
     isolated(
         "what_an_earlier_plugin_s_pod_has_left_in_tables_is_corrected",
         |world| {
+            if !world.ours {
+                return eprintln!("the plugins under test leave them wrong for seconds; not run");
+            }
             let other = Pod::new("other");
             world.add(&other, &world.bridge_conf(json!({})));
             let earlier = |device: &'static str| {
@@ -83,6 +86,9 @@ fn the_bridge_knows_where_a_pod_is_before_it_has_sent_anything() {
     isolated(
         "the_bridge_knows_where_a_pod_is_before_it_has_sent_anything",
         |world| {
+            if !world.ours {
+                return eprintln!("the plugins under test leave them wrong for seconds; not run");
+            }
             let pod = Pod::new("one");
             let result = world.add(&pod, &conf(&world));
             let (port, mac) = (&result["interfaces"][1]["name"], &result["interfaces"][2]["mac"]);

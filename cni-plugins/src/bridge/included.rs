@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::conf::Conf;
 use crate::bandwidth::apply::Shaper;
 use crate::netlink::link::Link;
 use crate::request::{Attachment, Request};
@@ -44,10 +43,10 @@ pub struct Work {
 
 impl Work {
     /// Reads the keys of the included plugins.
-    pub fn read(request: &Request, conf: &Conf) -> Result<Self, Error> {
+    pub fn read(request: &Request, included: &BTreeSet<Included>) -> Result<Self, Error> {
         let (mut ports, mut limits) = (None, None);
-        for included in &conf.included {
-            match included {
+        for one in included {
+            match one {
                 Included::Portmap => ports = Some(portmap::conf::read(request)?),
                 Included::Bandwidth => {
                     let read = bandwidth::conf::read(request)?;
@@ -83,36 +82,36 @@ impl Work {
 }
 
 /// Undoes what ADD did, each part whatever becomes of the others; returns the failures.
-pub fn del(request: &Request, conf: &Conf) -> Vec<Error> {
+pub fn del(request: &Request, included: &BTreeSet<Included>) -> Vec<Error> {
     let one = |included: &Included| match included {
         Included::Portmap => portmap::del(request),
         Included::Bandwidth => bandwidth::del(request),
     };
-    conf.included
+    included
         .iter()
         .filter_map(|included| one(included).err())
         .collect()
 }
 
 /// Checks that all of it is still there.
-pub fn check(request: &Request, conf: &Conf) -> Result<(), Error> {
-    conf.included.iter().try_for_each(|included| match included {
+pub fn check(request: &Request, included: &BTreeSet<Included>) -> Result<(), Error> {
+    included.iter().try_for_each(|included| match included {
         Included::Portmap => portmap::check(request),
         Included::Bandwidth => bandwidth::check(request),
     })
 }
 
 /// Whether ADD could do it.
-pub fn status(request: &Request, conf: &Conf) -> Result<(), Error> {
-    conf.included.iter().try_for_each(|included| match included {
+pub fn status(request: &Request, included: &BTreeSet<Included>) -> Result<(), Error> {
+    included.iter().try_for_each(|included| match included {
         Included::Portmap => portmap::status(request),
         Included::Bandwidth => bandwidth::status(request),
     })
 }
 
 /// Sets up again what a flush of the firewall removes.
-pub fn restore(request: &Request, conf: &Conf) -> Result<(), Error> {
-    conf.included.iter().try_for_each(|included| match included {
+pub fn restore(request: &Request, included: &BTreeSet<Included>) -> Result<(), Error> {
+    included.iter().try_for_each(|included| match included {
         Included::Portmap => portmap::restore(request),
         // Queues are no part of the firewall.
         Included::Bandwidth => Ok(()),
@@ -120,12 +119,12 @@ pub fn restore(request: &Request, conf: &Conf) -> Result<(), Error> {
 }
 
 /// Removes what is left of attachments that no longer exist; returns the failures.
-pub fn collect_garbage(request: &Request, conf: &Conf, valid: &[Attachment]) -> Vec<Error> {
+pub fn collect_garbage(request: &Request, included: &BTreeSet<Included>, valid: &[Attachment]) -> Vec<Error> {
     let one = |included: &Included| match included {
         Included::Portmap => portmap::collect_garbage(request, valid),
         Included::Bandwidth => bandwidth::collect_garbage(request, valid),
     };
-    conf.included
+    included
         .iter()
         .filter_map(|included| one(included).err())
         .collect()

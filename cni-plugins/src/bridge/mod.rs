@@ -23,7 +23,7 @@ use crate::{host_local, ipam};
 /// Connects a pod.
 pub fn add(request: &Request) -> Result<Value, Error> {
     let conf = conf::read(request)?;
-    let work = Work::read(request, &conf)?;
+    let work = Work::read(request, &conf.included)?;
     let mut nets = Nets::open(request.netns()?)?;
     let given = match &conf.ipam {
         None => CniResult::default(),
@@ -52,7 +52,7 @@ pub fn add(request: &Request) -> Result<Value, Error> {
 /// while in use. Continues after a failure, and succeeds if there is nothing left.
 pub fn del(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
-    let mut failures = included::del(request, &conf);
+    let mut failures = included::del(request, &conf.included);
     let disconnected = match &request.netns {
         None => Ok(()),
         Some(path) => apply::disconnect(path, &request.ifname),
@@ -96,7 +96,7 @@ pub fn check(request: &Request) -> Result<(), Error> {
         Some(Ipam::Plugin(name)) => ipam::call(request, name, "CHECK")?,
     }
     check::check(request, &conf, &result, &mut nets)?;
-    included::check(request, &conf)
+    included::check(request, &conf.included)
 }
 
 /// Sets the network's masquerading up again, and what else a flush of the firewall removes, for a pod that is connected.
@@ -104,7 +104,7 @@ pub fn restore(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let failures = [
         restore_masquerading(request, &conf),
-        included::restore(request, &conf),
+        included::restore(request, &conf.included),
     ];
     first_of(failures.into_iter().filter_map(Result::err).collect())
 }
@@ -125,7 +125,7 @@ fn restore_masquerading(request: &Request, conf: &Conf) -> Result<(), Error> {
 /// Whether ADD could work.
 pub fn status(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
-    included::status(request, &conf)?;
+    included::status(request, &conf.included)?;
     match &conf.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::status(request),
@@ -137,7 +137,7 @@ pub fn status(request: &Request) -> Result<(), Error> {
 /// namespaces.
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
     let conf = conf::read(request)?;
-    let mut failures = included::collect_garbage(request, &conf, valid);
+    let mut failures = included::collect_garbage(request, &conf.included, valid);
     let released = match &conf.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::collect_garbage(request, valid),
