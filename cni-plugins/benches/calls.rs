@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use gantry_cni::netlink::addr::{self, Detection};
-use gantry_cni::netlink::link::{self, Link, NewVeth};
+use gantry_cni::netlink::link::{self, Link, Mac, NewVeth};
 use gantry_cni::netlink::route::{self, Route};
 use gantry_cni::netlink::socket::Socket;
 use gantry_cni::netns;
@@ -258,16 +258,18 @@ impl Connect for Floor {
         let mut inside = netns::open_socket(&namespace).unwrap().0;
         let mut host = Socket::route().unwrap();
         let name = format!("bare{number}");
+        let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+        let mac = Mac([2, 0, 0, 0, high, low]);
         let veth = NewVeth {
             host_name: &name,
             bridge: self.bridge.index,
             pod_name: "eth0",
             pod_netns: &namespace,
-            pod_mac: None,
+            pod_mac: mac,
             mtu: None,
         };
-        link::add_veth(&mut host, &veth).unwrap();
-        let found = link::by_name(&mut inside, "eth0").unwrap().unwrap();
+        let port = link::add_veth(&mut host, &veth).unwrap();
+        let found = link::other_end(&port, "eth0", mac);
         let address = format!("10.3.{}.{}/16", number / 250, number % 250 + 2);
         let address = address.parse().unwrap();
         addr::add(&mut inside, &found, address, Detection::None).unwrap();

@@ -45,6 +45,7 @@ const KNOWN: &[&str] = &[
     "enabledad",
     "forceAddress",
     "hairpinMode",
+    "includes",
     "ipMasq",
     "ipMasqBackend",
     "isDefaultGateway",

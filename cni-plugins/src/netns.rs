@@ -1,5 +1,6 @@
-//! Network namespaces. A namespace is entered only by a new thread, which ends afterwards, so that no early return can
-//! leave a thread in the wrong one (setns(2) changes the calling thread alone).
+//! Network namespaces. No early return can leave a thread in the wrong one (setns(2) changes the calling thread alone): one
+//! is entered by a new thread, which ends afterwards ([`with`]), or, in a process that has only one, until a value is
+//! dropped ([`visit`]).
 
 use std::fs::File;
 use std::io;
@@ -62,9 +63,7 @@ pub fn open(path: &Path) -> Result<File, NetnsError> {
             "it is a different kind of file (is the pod's sandbox gone?)".to_string(),
         ));
     }
-    let own = File::open("/proc/thread-self/ns/net")
-        .and_then(|own| own.metadata())
-        .map_err(NetnsError::Enter)?;
+    let own = own().and_then(|own| own.metadata()).map_err(NetnsError::Enter)?;
     let other = file.metadata().map_err(NetnsError::Enter)?;
     if (own.dev(), own.ino()) == (other.dev(), other.ino()) {
         return Err(NetnsError::Own {
@@ -88,7 +87,34 @@ pub fn with<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> Resul
     })
 }
 
+/// Runs `work` inside `namespace`, on the calling thread: a new one costs a plugin more than most of what it does, on a
+/// busy node several milliseconds. For programs that end with the call: should the kernel refuse the way back, the process
+/// ends, as nothing may go on in the wrong namespace.
+pub fn visit<T>(namespace: &File, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
+    let own = own().map_err(NetnsError::Enter)?;
+    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|error| NetnsError::Enter(error.into()))?;
+    let _visit = Visit { own };
+    Ok(work())
+}
+
+/// A stay in another namespace.
+struct Visit {
+    own: File,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if setns(&self.own, CloneFlags::CLONE_NEWNET).is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+fn own() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
 /// Opens a route socket inside `namespace`.
 pub fn open_socket(namespace: &File) -> Result<PodNet, NetnsError> {
-    Ok(PodNet(with(namespace, Socket::route)??))
+    Ok(PodNet(visit(namespace, Socket::route)??))
 }

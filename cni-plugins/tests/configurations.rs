@@ -274,3 +274,18 @@ fn a_thousand_ports_fit_into_one_call() {
         }
     });
 }
+
+#[test]
+fn a_pod_may_have_hundreds_of_routes() {
+    isolated("a_pod_may_have_hundreds_of_routes", |world| {
+        let routes: Vec<Value> = (0..1000)
+            .map(|number| json!({"dst": format!("10.{}.{}.0/24", 100 + number / 250, number % 250)}))
+            .collect();
+        let ipam = json!({"type": "host-local", "subnet": "10.1.0.0/24", "dataDir": world.dir().join("ipam"), "routes": routes});
+        let pod = Pod::new("one");
+        let result = world.add(&pod, &world.bridge_conf(json!({"ipam": ipam})));
+        assert_eq!(result["routes"].as_array().unwrap().len(), 1001);
+        let listed = pod.netns.command("ip", &["route", "show", "via", "10.1.0.1"]);
+        assert_eq!(listed.lines().count(), 1001);
+    });
+}

@@ -72,15 +72,22 @@ fn a_flush_is_repaired_from_the_runtime_s_records() {
         };
         let flannel = json!({"type": "flannel", "subnetFile": file, "dataDir": world.dir().join("flannel"),
             "delegate": {"bridge": "cni1", "isDefaultGateway": true}, "ipam": {"dataDir": world.dir().join("ipam")}});
+        let mut included = network(
+            "included",
+            world.bridge_conf(json!({"bridge": "cni2", "includes": ["portmap"], "capabilities": {"portMappings": true},
+                "ipam": {"type": "host-local", "subnet": "10.3.0.0/24", "dataDir": world.dir().join("ipam")}})),
+        );
+        included.plugins.remove(1);
         let networks = [
             network("net", world.bridge_conf(json!({}))),
             network("flannel", flannel),
+            included,
         ];
         let pods = ["one", "two", "three"].map(Pod::new);
         let mut addresses = Vec::new();
         for (number, pod) in pods.iter().enumerate() {
             let port = 8080 + u16::try_from(number).unwrap();
-            addresses.push(address(&networks[number % 2].add(pod, port)));
+            addresses.push(address(&networks[number].add(pod, port)));
             pod.netns.run(|| serve(&pod.id, 80));
         }
         let works = || {

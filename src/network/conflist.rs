@@ -13,8 +13,9 @@ pub const NETWORK: &str = "gantry";
 /// The bridge that pods are attached to.
 pub const BRIDGE: &str = "gantry0";
 
-/// Gantry's configuration for these subnets, one of each IP family that pods have addresses of. `between` is the MTU of pods if the network has several nodes: what masquerades then
-/// knows all of them (`between`), and is not the plugin.
+/// Gantry's configuration for these subnets, one of each IP family that pods have addresses of. It is of one plugin: each one
+/// is a process per pod. `between` is the MTU of pods if the network has several nodes: what masquerades then knows all of
+/// them (`between`), and is not the plugin.
 pub fn render(subnets: &[IpNet], data_dir: &Path, between: Option<u32>) -> String {
     let ranges: Vec<_> = subnets
         .iter()
@@ -35,6 +36,8 @@ pub fn render(subnets: &[IpNet], data_dir: &Path, between: Option<u32>) -> Strin
                 "isGateway": true,
                 "ipMasq": between.is_none(),
                 "hairpinMode": true,
+                "includes": ["portmap", "bandwidth"],
+                "capabilities": { "portMappings": true, "bandwidth": true },
                 "ipam": {
                     "type": "host-local",
                     "dataDir": data_dir,
@@ -42,7 +45,6 @@ pub fn render(subnets: &[IpNet], data_dir: &Path, between: Option<u32>) -> Strin
                     "routes": routes,
                 },
             },
-            { "type": "portmap", "capabilities": { "portMappings": true }, "snat": true },
         ],
     });
     if let Some(mtu) = between {

@@ -82,7 +82,7 @@ impl Node {
         std::fs::create_dir_all(MANIFESTS).expect("a private /etc");
         std::fs::create_dir_all(IMAGES).expect("a private /var/lib");
         std::fs::create_dir_all("/opt/cni/bin").expect("a private /opt");
-        for plugin in ["loopback", "bridge", "host-local", "portmap"] {
+        for plugin in ["loopback", "bridge", "host-local"] {
             std::os::unix::fs::symlink(program("gantry-cni"), Path::new("/opt/cni/bin").join(plugin))
                 .expect("a name in an empty directory");
         }

@@ -42,6 +42,12 @@ impl Shaper {
         Ok(Shaper { socket, port })
     }
 
+    /// For an interface of which `port` is the host's end.
+    pub fn new(port: Link) -> Result<Self, Error> {
+        let socket = Socket::route()?;
+        Ok(Shaper { socket, port })
+    }
+
     /// Sets the queues, and returns the ifb if there is one.
     pub fn limit(&mut self, plan: &Plan) -> Result<Option<Link>, Error> {
         if let Some(bucket) = plan.ingress {

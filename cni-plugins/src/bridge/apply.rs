@@ -3,63 +3,77 @@
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::conf::{Conf, ContainerInterface, Gateway, Reflection};
-use super::masquerade;
+use super::included::Work;
 use super::plan::{Plan, host_end};
+use super::pod::{self, Announcement};
+use super::{masquerade, wait};
 use crate::netlink::addr::Detection;
 use crate::netlink::link::{self, Link, Mac, NewVeth};
-use crate::netlink::socket::{HostNet, PodNet, Socket};
-use crate::netlink::{addr, route};
+use crate::netlink::socket::{HostNet, Socket};
+use crate::netlink::{addr, neigh, netconf, route};
+use crate::nftables::family::Family;
 use crate::request::Request;
 use crate::types::{CniResult, Code, Error, Interface};
 use crate::{netns, sysctl};
 
-/// How long the kernel may take until the bridge forwards for a new port.
-const PORT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long duplicate address detection may take; as long as the original plugin waits.
-const DETECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the kernel may take until the host can send into a bridge with its first port.
-const BRIDGE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// The pod's namespace and the sockets into both.
+/// The pod's namespace, and a socket beside it.
 #[derive(Debug)]
 pub struct Nets {
     /// The host's side.
     pub host: HostNet,
-    /// The pod's side.
-    pub pod: PodNet,
-    /// The pod's namespace itself.
+    /// The pod's namespace.
     pub namespace: File,
 }
 
 impl Nets {
-    /// Opens both sides.
+    /// Opens both.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let namespace = netns::open(path)?;
-        let pod = netns::open_socket(&namespace)?;
         Ok(Nets {
             host: HostNet(Socket::route()?),
-            pod,
             namespace,
         })
     }
 }
 
+/// The two ends of a pod's veth.
+struct Ends {
+    port: Link,
+    pod: Link,
+}
+
 /// Connects the pod. After a failure the pod has no interface; the bridge, which belongs to the network, stays.
-pub fn connect(request: &Request, conf: &Conf, plan: Plan, nets: &mut Nets) -> Result<CniResult, Error> {
+pub fn connect(
+    request: &Request,
+    conf: &Conf,
+    plan: Plan,
+    work: &Work,
+    nets: &mut Nets,
+) -> Result<CniResult, Error> {
     let bridge = ensure_bridge(&mut nets.host, conf)?;
-    let port = add_veth(request, conf, nets, &bridge)?;
-    let connected = configure(request, conf, &plan, nets, &bridge, &port);
+    let pod_mac = match conf.mac.or(plan.mac) {
+        Some(mac) => mac,
+        // Drawn here, so that nobody needs to ask which one the kernel has drawn.
+        None => random_mac()?,
+    };
+    let ends = add_veth(request, conf, nets, &bridge, pod_mac)?;
+    let connected = configure(request, conf, &plan, nets, &bridge, &ends)
+        .and_then(|()| describe(request, plan, [&bridge, &ends.port, &ends.pod]))
+        .and_then(|result| work.add(request, &ends.port, result));
     if connected.is_err() {
         // Deleting one end deletes both. The first error is the one to report.
-        let _ = link::delete(&mut nets.host.0, &port);
+        let _ = link::delete(&mut nets.host.0, &ends.port);
     }
-    let pod = connected?;
+    connected
+}
+
+/// The result of ADD.
+fn describe(request: &Request, plan: Plan, [bridge, port, pod]: [&Link; 3]) -> Result<CniResult, Error> {
     let interface = |link: &Link, sandbox: &str| Interface {
         name: link.name.clone(),
         mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
@@ -68,9 +82,9 @@ pub fn connect(request: &Request, conf: &Conf, plan: Plan, nets: &mut Nets) -> R
     };
     let sandbox = request.netns()?.to_string_lossy();
     let interfaces = vec![
-        interface(&bridge, ""),
-        interface(&port, ""),
-        interface(&pod, &sandbox),
+        interface(bridge, ""),
+        interface(port, ""),
+        interface(pod, &sandbox),
     ];
     Ok(CniResult {
         interfaces,
@@ -84,76 +98,58 @@ fn configure(
     plan: &Plan,
     nets: &mut Nets,
     bridge: &Link,
-    port: &Link,
-) -> Result<Link, Error> {
-    sysctl::prefer(&format!("net/ipv6/conf/{}/accept_ra", port.name), "0");
+    ends: &Ends,
+) -> Result<(), Error> {
+    let port = &ends.port;
+    sysctl::prefer_new(&format!("net/ipv6/conf/{}/accept_ra", port.name), "0");
     if conf.reflection == Reflection::Hairpin {
         link::set_hairpin(&mut nets.host.0, port)?;
     }
     if conf.isolated {
         link::isolate(&mut nets.host.0, port)?;
     }
-    let pod = configure_pod(request, conf, plan, nets)?;
+    let announcement = announcement(plan, &mut nets.host, bridge);
+    let mut pod = pod::configure(conf, plan, &nets.namespace, &ends.pod, announcement)?;
     for gateway in &plan.gateways {
         ensure_address(&mut nets.host, bridge, *gateway, conf.force_address)?;
     }
     if conf.gateway != Gateway::None {
-        enable_forwarding(&plan.gateways)?;
+        enable_forwarding(&mut nets.host, &plan.gateways)?;
     }
     if !plan.masquerade.is_empty() {
         masquerade::ensure(&mut Socket::netfilter()?, &request.network, &plan.masquerade)?;
     }
     if conf.container_interface == ContainerInterface::Up {
-        wait_until_operational(&mut nets.host, port, bridge)?;
+        wait::until_operational(&mut nets.host, port, bridge)?;
+        if let (Announcement::Needless, Some(mac)) = (announcement, ends.pod.mac) {
+            // Otherwise frames to the pod would go to all ports until it sends one. A bridge with the spanning tree
+            // protocol does not learn yet.
+            let _ = neigh::learn(&mut nets.host.0, port, mac);
+            // For when the interface comes up again.
+            let _ = link::announce(&mut pod.0, &ends.pod);
+        }
     }
     if conf.duplicate_detection {
-        wait_until_unique(plan, &pod, nets)?;
+        wait::until_unique(plan, &ends.pod, &mut pod)?;
     }
-    Ok(pod)
+    Ok(())
 }
 
-/// Addresses first, then up, then routes: the announcement of `arp_notify` goes out when the interface comes up,
-/// and routes need it up.
-fn configure_pod(request: &Request, conf: &Conf, plan: &Plan, nets: &mut Nets) -> Result<Link, Error> {
-    let name = request.ifname.as_str();
-    let has_ipv6 = plan.addresses.iter().any(|address| address.addr().is_ipv6());
-    netns::with(&nets.namespace, || {
-        sysctl::prefer(&format!("net/ipv4/conf/{name}/arp_notify"), "1");
-        let detection = if conf.duplicate_detection { "1" } else { "0" };
-        sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_dad"), detection);
-        if conf.ipam.is_some() {
-            // Addresses and routes come from the IPAM plugin: any pod on the bridge could announce others
-            // (CVE-2020-10749). A network without an IPAM plugin may depend on router advertisements.
-            sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
-        }
-        if has_ipv6 {
-            sysctl::ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
-            sysctl::ensure(&format!("net/ipv6/conf/{name}/disable_ipv6"), "0")?;
-            sysctl::ensure(&format!("net/ipv6/conf/{name}/keep_addr_on_down"), "1")?;
-        }
-        Ok::<(), sysctl::SysctlError>(())
-    })??;
-    let pod = link::by_name(&mut nets.pod.0, name)?.ok_or_else(|| {
-        Error::new(
-            Code::Kernel,
-            format!("{name} disappeared from the pod during setup"),
-        )
-    })?;
-    let detection = if conf.duplicate_detection {
-        Detection::Kernel
-    } else {
-        Detection::None
+/// Whether somebody may know another hardware address for the pod's address: of an earlier pod that was connected by another
+/// plugin. The host knows whoever has used it as the gateway.
+fn announcement(plan: &Plan, host: &mut HostNet, bridge: &Link) -> Announcement {
+    let Some(mac) = plan.mac else {
+        return Announcement::Needed;
     };
-    for address in &plan.addresses {
-        addr::add(&mut nets.pod.0, &pod, *address, detection)?;
+    let others = plan.addresses.iter().filter(|address| address.addr().is_ipv4());
+    let mut known = others.map(|address| neigh::known(&mut host.0, bridge, address.addr()));
+    let is_new =
+        |known: Result<Option<Mac>, _>| known.is_ok_and(|known| known.is_none_or(|known| known == mac));
+    if known.all(is_new) {
+        Announcement::Needless
+    } else {
+        Announcement::Needed
     }
-    if conf.container_interface == ContainerInterface::Up {
-        link::set_up(&mut nets.pod.0, &pod, true)?;
-    }
-    for wanted in &plan.routes {
-        route::add(&mut nets.pod.0, &pod, wanted)?;
-    }
-    Ok(pod)
 }
 
 fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
@@ -183,7 +179,9 @@ fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
     }
     // Regardless of which program created it: its routes are managed here, and none are accepted from router
     // advertisements of pods (CVE-2020-10749).
-    sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
+    if found.accept_ra != Some(0) {
+        sysctl::prefer(&format!("net/ipv6/conf/{name}/accept_ra"), "0");
+    }
     if !found.up {
         link::set_up(&mut host.0, &found, true)?;
     }
@@ -211,7 +209,15 @@ fn uplink_mtu(host: &mut HostNet) -> Result<Option<u32>, Error> {
     Ok(None)
 }
 
-fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> Result<Link, Error> {
+fn add_veth(
+    request: &Request,
+    conf: &Conf,
+    nets: &mut Nets,
+    bridge: &Link,
+    pod_mac: Mac,
+) -> Result<Ends, Error> {
+    // Larger packets than the other pods take would be lost between them.
+    let mtu = conf.mtu.unwrap_or(bridge.mtu);
     for attempt in 0..8 {
         let host_name = host_end(request, attempt);
         let veth = NewVeth {
@@ -219,20 +225,17 @@ fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> R
             bridge: bridge.index,
             pod_name: &request.ifname,
             pod_netns: &nets.namespace,
-            pod_mac: conf.mac,
-            // Larger packets than the other pods take would be lost between them.
-            mtu: conf.mtu.or(Some(bridge.mtu)),
+            pod_mac,
+            mtu: Some(mtu),
         };
         match link::add_veth(&mut nets.host.0, &veth) {
-            Ok(()) => {}
-            Err(error) if error.errno() == Some(Errno::EEXIST) => {
-                ensure_free(request, nets)?;
-                continue;
+            Ok(port) => {
+                let pod = link::other_end(&port, &request.ifname, pod_mac);
+                return Ok(Ends { port, pod });
             }
+            Err(error) if error.errno() == Some(Errno::EEXIST) => ensure_free(request, &nets.namespace)?,
             Err(error) => return Err(error.into()),
         }
-        return link::by_name(&mut nets.host.0, &host_name)?
-            .ok_or_else(|| Error::new(Code::Kernel, format!("{host_name} disappeared during setup")));
     }
     Err(Error::new(
         Code::TryAgainLater,
@@ -241,50 +244,14 @@ fn add_veth(request: &Request, conf: &Conf, nets: &mut Nets, bridge: &Link) -> R
 }
 
 /// An error if the pod has the interface already.
-pub fn ensure_free(request: &Request, nets: &mut Nets) -> Result<(), Error> {
-    match link::by_name(&mut nets.pod.0, &request.ifname)? {
+pub fn ensure_free(request: &Request, namespace: &File) -> Result<(), Error> {
+    let mut pod = netns::open_socket(namespace)?;
+    match link::by_name(&mut pod.0, &request.ifname)? {
         None => Ok(()),
         Some(_) => Err(Error::invalid(format!(
             "interface {} already exists in the pod; call DEL first",
             request.ifname
         ))),
-    }
-}
-
-/// Waits until duplicate address detection for the pod's IPv6 addresses is done. It starts when the bridge forwards.
-fn wait_until_unique(plan: &Plan, pod: &Link, nets: &mut Nets) -> Result<(), Error> {
-    let begin = Instant::now();
-    let asked: Vec<_> = plan
-        .addresses
-        .iter()
-        .filter(|address| address.addr().is_ipv6())
-        .collect();
-    loop {
-        let states = addr::states(&mut nets.pod.0, pod)?;
-        let of = |wanted: addr::State| {
-            asked
-                .iter()
-                .find(|address| states.get(&address.addr()).is_none_or(|state| *state == wanted))
-        };
-        if let Some(duplicate) = of(addr::State::Duplicate) {
-            return Err(Error::new(
-                Code::Kernel,
-                format!("{} is already in use on this link", duplicate.addr()),
-            ));
-        }
-        match of(addr::State::Tentative) {
-            None => return Ok(()),
-            Some(_) if begin.elapsed() < DETECTION_TIMEOUT => std::thread::sleep(Duration::from_millis(10)),
-            Some(address) => {
-                return Err(Error::new(
-                    Code::Kernel,
-                    format!(
-                        "the kernel did not finish duplicate address detection for {}",
-                        address.addr()
-                    ),
-                ));
-            }
-        }
     }
 }
 
@@ -319,44 +286,20 @@ fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool)
     Ok(())
 }
 
-fn enable_forwarding(gateways: &[IpNet]) -> Result<(), Error> {
-    if gateways.iter().any(|gateway| gateway.addr().is_ipv4()) {
-        sysctl::ensure("net/ipv4/ip_forward", "1")?;
-    }
-    if gateways.iter().any(|gateway| gateway.addr().is_ipv6()) {
-        sysctl::ensure("net/ipv6/conf/all/forwarding", "1")?;
-    }
-    Ok(())
-}
-
-/// The kernel propagates a carrier change from a work queue: until it reaches the port, the bridge forwards nothing for
-/// the pod, and until it reaches the bridge, the host sends nothing. The pod's first packets would be lost.
-fn wait_until_operational(host: &mut HostNet, port: &Link, bridge: &Link) -> Result<(), Error> {
-    if !is_operational_within(host, port, PORT_TIMEOUT)? {
-        let msg = format!("the bridge does not forward for {}: it has no carrier", port.name);
-        return Err(Error::new(Code::Kernel, msg));
-    }
-    if !bridge.operational {
-        // A bridge with the spanning tree protocol takes half a minute; that is its owner's choice.
-        is_operational_within(host, bridge, BRIDGE_TIMEOUT)?;
-    }
-    Ok(())
-}
-
-fn is_operational_within(host: &mut HostNet, link: &Link, timeout: Duration) -> Result<bool, Error> {
-    let begin = Instant::now();
-    let mut pause = Duration::from_micros(100);
-    loop {
-        match link::by_name(&mut host.0, &link.name)? {
-            Some(now) if now.operational => return Ok(true),
-            Some(_) if begin.elapsed() < timeout => std::thread::sleep(pause),
-            _ => return Ok(false),
-        }
-        // Nearly always it takes less than two milliseconds, for which nobody should wait twice as long.
-        if begin.elapsed() > Duration::from_millis(2) {
-            pause = (pause * 2).min(Duration::from_millis(20));
+fn enable_forwarding(host: &mut HostNet, gateways: &[IpNet]) -> Result<(), Error> {
+    for (family, setting) in [
+        (Family::V4, "net/ipv4/ip_forward"),
+        (Family::V6, "net/ipv6/conf/all/forwarding"),
+    ] {
+        let has_gateway = gateways
+            .iter()
+            .any(|gateway| Family::of(gateway.addr()) == family);
+        // A kernel that does not tell has its file.
+        if has_gateway && !netconf::forwards(&mut host.0, family).unwrap_or(false) {
+            sysctl::ensure(setting, "1")?;
         }
     }
+    Ok(())
 }
 
 /// A locally administered unicast address.

@@ -8,13 +8,15 @@ use super::conf::{Conf, ContainerInterface, Gateway, Reflection};
 use super::masquerade;
 use super::plan::{gateway_address, routes_of};
 use crate::netlink::link::{self, Link};
-use crate::netlink::socket::Socket;
+use crate::netlink::socket::{PodNet, Socket};
 use crate::netlink::{addr, route};
+use crate::netns;
 use crate::request::Request;
 use crate::types::{CniResult, Code, Error, Interface};
 
 /// Compares the result of ADD with the kernel; the first difference is the error.
 pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets) -> Result<(), Error> {
+    let mut inside = netns::open_socket(&nets.namespace)?;
     let sandbox = request.netns()?.to_string_lossy();
     let named = |name: &str, sandbox: &str| {
         let found = result
@@ -29,7 +31,7 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
         ContainerInterface::Up,
     )?;
     let pod = same(
-        link::by_name(&mut nets.pod.0, &request.ifname)?,
+        link::by_name(&mut inside.0, &request.ifname)?,
         named(&request.ifname, &sandbox)?,
         conf.container_interface,
     )?;
@@ -43,7 +45,7 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
         )));
     }
     check_port(conf, &bridge, &pod, nets, result)?;
-    check_pod(&pod, result, nets)?;
+    check_pod(&pod, result, &mut inside)?;
     if conf.gateway != Gateway::None {
         for wanted in result.ips.iter().filter_map(gateway_address) {
             if !addr::list(&mut nets.host.0, &bridge, wanted.addr())?.contains(&wanted) {
@@ -123,13 +125,13 @@ fn check_port(
     )))
 }
 
-fn check_pod(pod: &Link, result: &CniResult, nets: &mut Nets) -> Result<(), Error> {
+fn check_pod(pod: &Link, result: &CniResult, inside: &mut PodNet) -> Result<(), Error> {
     for like in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
         let of_family = |ip: IpAddr| ip.is_ipv4() == like.is_ipv4();
         let addresses = result.ips.iter().map(|ip| ip.address);
         let mut addresses = addresses.filter(|net| of_family(net.addr())).peekable();
         if addresses.peek().is_some() {
-            let found: HashSet<_> = addr::list(&mut nets.pod.0, pod, like)?.into_iter().collect();
+            let found: HashSet<_> = addr::list(&mut inside.0, pod, like)?.into_iter().collect();
             if let Some(lost) = addresses.find(|net| !found.contains(net)) {
                 return Err(Error::changed(format!(
                     "interface {} no longer has address {lost}",
@@ -142,7 +144,7 @@ fn check_pod(pod: &Link, result: &CniResult, nets: &mut Nets) -> Result<(), Erro
             .filter(|route| of_family(route.destination.addr()))
             .peekable();
         if routes.peek().is_some() {
-            let found = route::list(&mut nets.pod.0, pod, like)?.into_iter();
+            let found = route::list(&mut inside.0, pod, like)?.into_iter();
             let found: HashSet<_> = found.map(|route| (route.destination, route.gateway)).collect();
             if let Some(gone) = routes.find(|route| !found.contains(&(route.destination, route.gateway))) {
                 return Err(Error::changed(format!(

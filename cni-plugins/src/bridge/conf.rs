@@ -1,8 +1,11 @@
 //! The configuration of `type: bridge`, as written and as parsed. <https://www.cni.dev/plugins/current/main/bridge/>
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::included::{self, Included};
 use crate::netlink::link::Mac;
 use crate::request::{Request, check_interface_name, is_plugin_name};
 use crate::types::{Dns, Error};
@@ -34,6 +37,8 @@ pub struct Conf {
     pub ipam: Option<Ipam>,
     /// Replaces the resolver settings of the IPAM plugin unless it is empty.
     pub dns: Dns,
+    /// The plugins whose work this one does, too.
+    pub included: BTreeSet<Included>,
 }
 
 /// What the host does for the pods (`isGateway`, `isDefaultGateway`).
@@ -96,6 +101,7 @@ struct Written {
     port_isolation: bool,
     ipam: WrittenIpam,
     dns: Option<Dns>,
+    includes: Vec<String>,
     args: WrittenArgs,
     runtime_config: WrittenRuntime,
 }
@@ -164,6 +170,7 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         isolated: written.port_isolation,
         ipam: ipam(&written.ipam.kind)?,
         dns: written.dns.unwrap_or_default(),
+        included: included::read(&written.includes)?,
     })
 }
 

@@ -1,15 +1,20 @@
-//! `bridge`: each pod gets one end of a veth pair; the other end is a port of a bridge on the host.
+//! `bridge`: each pod gets one end of a veth pair; the other end is a port of a bridge on the host. Where its configuration
+//! says so, it does the work of other plugins, too ([`included`]).
 
 pub mod apply;
 pub mod check;
 pub mod conf;
+pub mod included;
 pub mod masquerade;
 pub mod plan;
+mod pod;
+mod wait;
 
 use serde_json::Value;
 
 use crate::bridge::apply::Nets;
 use crate::bridge::conf::{Conf, Ipam};
+use crate::bridge::included::Work;
 use crate::netlink::socket::Socket;
 use crate::request::{Attachment, Request};
 use crate::types::{CniResult, Error};
@@ -18,38 +23,56 @@ use crate::{host_local, ipam};
 /// Connects a pod.
 pub fn add(request: &Request) -> Result<Value, Error> {
     let conf = conf::read(request)?;
+    let work = Work::read(request, &conf.included)?;
     let mut nets = Nets::open(request.netns()?)?;
-    // Before anything is allocated: what a second ADD fails at must not be given back.
-    apply::ensure_free(request, &mut nets)?;
     let given = match &conf.ipam {
         None => CniResult::default(),
         Some(Ipam::HostLocal) => host_local::allocate(request)?,
-        Some(Ipam::Plugin(name)) => ipam::add(request, name)?,
+        Some(Ipam::Plugin(name)) => {
+            // Before anything is allocated: what a second ADD fails at must not be given back, and a plugin gives back
+            // all that it has given to the attachment.
+            apply::ensure_free(request, &nets.namespace)?;
+            ipam::add(request, name)?
+        }
     };
-    let connected = plan::plan(&conf, given).and_then(|plan| apply::connect(request, &conf, plan, &mut nets));
+    let allocated: Vec<_> = given.ips.iter().map(|ip| ip.address.addr()).collect();
+    let connected =
+        plan::plan(&conf, given).and_then(|plan| apply::connect(request, &conf, plan, &work, &mut nets));
     if connected.is_err() {
-        // The addresses were allocated by this very call; the first error is the one to report.
-        let _ = give_back(request, &conf);
+        // Only the addresses that were allocated by this very call; the first error is the one to report.
+        let _ = match &conf.ipam {
+            Some(Ipam::HostLocal) => host_local::release(request, &allocated),
+            _ => give_back(request, &conf),
+        };
     }
     Ok(connected?.to_json(request.version))
 }
 
-/// Disconnects a pod: first the interface, then its addresses, so that no address is allocated again while in use.
-/// Continues after a failure, and succeeds if there is nothing left.
+/// Disconnects a pod: first what leads to it, then the interface, then its addresses, so that no address is allocated again
+/// while in use. Continues after a failure, and succeeds if there is nothing left.
 pub fn del(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
+    let mut failures = included::del(request, &conf.included);
     let disconnected = match &request.netns {
         None => Ok(()),
         Some(path) => apply::disconnect(path, &request.ifname),
     };
-    let given_back = give_back(request, &conf);
-    match (disconnected, given_back) {
-        (Err(mut first), Err(second)) => {
-            first.details = second.to_string();
-            Err(first)
-        }
-        (first, second) => first.and(second),
+    failures.extend(disconnected.err());
+    failures.extend(give_back(request, &conf).err());
+    first_of(failures)
+}
+
+/// The first failure, with the others as its details.
+fn first_of(failures: Vec<Error>) -> Result<(), Error> {
+    let mut failures = failures.into_iter();
+    let Some(mut first) = failures.next() else {
+        return Ok(());
+    };
+    let others: Vec<String> = failures.map(|other| other.to_string()).collect();
+    if !others.is_empty() {
+        first.details = others.join("; ");
     }
+    Err(first)
 }
 
 fn give_back(request: &Request, conf: &Conf) -> Result<(), Error> {
@@ -72,16 +95,25 @@ pub fn check(request: &Request) -> Result<(), Error> {
         Some(Ipam::HostLocal) => host_local::check(request)?,
         Some(Ipam::Plugin(name)) => ipam::call(request, name, "CHECK")?,
     }
-    check::check(request, &conf, &result, &mut nets)
+    check::check(request, &conf, &result, &mut nets)?;
+    included::check(request, &conf.included)
 }
 
-/// Sets the network's masquerading up again, for a pod that is connected.
+/// Sets the network's masquerading up again, and what else a flush of the firewall removes, for a pod that is connected.
 pub fn restore(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
-    let result = request.previous_result()?.unwrap_or_default();
+    let failures = [
+        restore_masquerading(request, &conf),
+        included::restore(request, &conf.included),
+    ];
+    first_of(failures.into_iter().filter_map(Result::err).collect())
+}
+
+fn restore_masquerading(request: &Request, conf: &Conf) -> Result<(), Error> {
     if !conf.masquerade {
         return Ok(());
     }
+    let result = request.previous_result()?.unwrap_or_default();
     let subnets: Vec<_> = result.ips.iter().map(|ip| ip.address.trunc()).collect();
     Ok(masquerade::ensure(
         &mut Socket::netfilter()?,
@@ -92,18 +124,25 @@ pub fn restore(request: &Request) -> Result<(), Error> {
 
 /// Whether ADD could work.
 pub fn status(request: &Request) -> Result<(), Error> {
-    match conf::read(request)?.ipam {
+    let conf = conf::read(request)?;
+    included::status(request, &conf.included)?;
+    match &conf.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::status(request),
-        Some(Ipam::Plugin(name)) => ipam::call(request, &name, "STATUS"),
+        Some(Ipam::Plugin(name)) => ipam::call(request, name, "STATUS"),
     }
 }
 
-/// Releases the addresses of attachments that no longer exist. Their interfaces disappeared with their namespaces.
+/// Removes what is left of attachments that no longer exist, last their addresses. Their interfaces disappeared with their
+/// namespaces.
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
-    match conf::read(request)?.ipam {
+    let conf = conf::read(request)?;
+    let mut failures = included::collect_garbage(request, &conf.included, valid);
+    let released = match &conf.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::collect_garbage(request, valid),
-        Some(Ipam::Plugin(name)) => ipam::call(request, &name, "GC"),
-    }
+        Some(Ipam::Plugin(name)) => ipam::call(request, name, "GC"),
+    };
+    failures.extend(released.err());
+    first_of(failures)
 }

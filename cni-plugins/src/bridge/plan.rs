@@ -8,6 +8,7 @@ use nix::libc;
 
 use super::conf::{Conf, Gateway, Ipam};
 use crate::host_local::allocate::step;
+use crate::netlink::link::Mac;
 use crate::netlink::route::Route;
 use crate::request::Request;
 use crate::text::hash;
@@ -24,6 +25,8 @@ pub struct Plan {
     pub gateways: Vec<IpNet>,
     /// The subnets to masquerade.
     pub masquerade: Vec<IpNet>,
+    /// The pod's hardware address, if it follows from its address.
+    pub mac: Option<Mac>,
     /// The result without the interfaces.
     pub result: CniResult,
 }
@@ -62,6 +65,7 @@ pub fn plan(conf: &Conf, given: CniResult) -> Result<Plan, Error> {
         routes: routes.iter().map(|route| next_hops.kernel_route(route)).collect(),
         gateways,
         masquerade,
+        mac: mac_of(conf, &ips),
         result: CniResult {
             interfaces: Vec::new(),
             ips,
@@ -73,6 +77,24 @@ pub fn plan(conf: &Conf, given: CniResult) -> Result<Plan, Error> {
             },
         },
     })
+}
+
+/// A hardware address made from the IPv4 address, where that is the host's to give and so unique on the link. Whoever gets the
+/// address next has the same one: nobody must be told of a new pod by a broadcast, which each pod of the node has to process
+/// before an ADD is done.
+fn mac_of(conf: &Conf, ips: &[IpConfig]) -> Option<Mac> {
+    if conf.mac.is_some() || !allocates_itself(conf) || conf.gateway == Gateway::None {
+        return None;
+    }
+    let mut addresses = ips.iter().filter_map(|ip| match ip.address.addr() {
+        IpAddr::V4(v4) => Some(v4.octets()),
+        IpAddr::V6(_) => None,
+    });
+    match (addresses.next(), addresses.next()) {
+        // Locally administered and unicast, as 0a:58 of containernetworking was, which once did the same.
+        (Some([a, b, c, d]), None) => Some(Mac([0x0a, 0x58, a, b, c, d])),
+        _ => None,
+    }
 }
 
 /// One default route per family, by the gateway unless the IPAM plugin gave it another next hop. A default route from
@@ -189,6 +211,8 @@ pub fn allocates_itself(conf: &Conf) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -209,6 +233,7 @@ mod tests {
             isolated: false,
             ipam: Some(Ipam::HostLocal),
             dns: Dns::default(),
+            included: BTreeSet::new(),
         }
     }
 
@@ -304,6 +329,31 @@ mod tests {
             json!([{"dst": "0.0.0.0/0", "gw": "10.1.0.9"}]),
             &[("0.0.0.0/0", "10.1.0.9"), six],
         );
+    }
+
+    #[test]
+    fn a_hardware_address_follows_from_an_address_that_is_the_host_s_to_give() {
+        let given = || given(json!({"ips": [{"address": "fd00::5/64"}, {"address": "10.1.2.255/16"}]}));
+        let mac = |conf: &Conf| plan(conf, given()).unwrap().mac.map(|mac| mac.to_string());
+        let usual = conf(Gateway::DefaultRoute);
+        assert_eq!(mac(&usual).as_deref(), Some("0a:58:0a:01:02:ff"));
+        // Of two addresses each may have been another pod's, with another hardware address.
+        let two = json!({"ips": [{"address": "10.1.2.5/24"}, {"address": "10.2.0.5/16"}]});
+        let two = CniResult::from_json(&two, "test").unwrap();
+        assert_eq!(plan(&usual, two).unwrap().mac, None);
+        for other in [
+            conf(Gateway::None),
+            Conf {
+                ipam: Some(Ipam::Plugin("dhcp".into())),
+                ..usual.clone()
+            },
+            Conf {
+                mac: Mac::parse("02:00:00:00:00:01"),
+                ..usual
+            },
+        ] {
+            assert_eq!(mac(&other), None);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::host_local::allocate::Allocation;
 use crate::host_local::conf::Conf;
-use crate::host_local::store::{Store, StoreError};
+use crate::host_local::store::{Owner, Store, StoreError};
 use crate::request::{Attachment, Request};
 use crate::types::{CniResult, Code, Dns, Error, IpConfig};
 
@@ -39,7 +39,8 @@ pub fn add(request: &Request) -> Result<CniResult, Error> {
     allocate_from(request, conf, &store)
 }
 
-/// Like [`add`], for a caller that knows that this is the attachment's first ADD.
+/// Like [`add`], for a caller that finds out by itself whether this is the attachment's first ADD, and [`release`]s what it
+/// got if not.
 pub fn allocate(request: &Request) -> Result<CniResult, Error> {
     let conf = conf::read(request)?;
     let store = Store::open(&conf.dir)?;
@@ -54,8 +55,7 @@ fn allocate_from(request: &Request, conf: Conf, store: &Store) -> Result<CniResu
         .transpose()?
         .unwrap_or_default();
     let last = |set| store.last(set);
-    let recorded = store.recorded()?;
-    let chosen = choose(&conf, |address| recorded.contains(&address), last).or_else(|_| {
+    let chosen = choose(&conf, |address| store.is_recorded(address), last).or_else(|_| {
         // Reading the records removes those that belong to nobody.
         let owners = store.owners()?;
         choose(&conf, |address| owners.contains_key(&address), last)
@@ -137,6 +137,22 @@ pub fn del(request: &Request) -> Result<(), Error> {
     for (address, owner) in store.owners()? {
         if owner.is(&request.container_id, &request.ifname) {
             store.release(address)?;
+        }
+    }
+    Ok(())
+}
+
+/// Releases these addresses of the attachment, and no other one.
+pub fn release(request: &Request, addresses: &[IpAddr]) -> Result<(), Error> {
+    let conf = conf::read(request)?;
+    let Some(store) = Store::open_existing(&conf.dir)? else {
+        return Ok(());
+    };
+    let owners = store.owners()?;
+    for address in addresses {
+        let is_own = |owner: &Owner| owner.is(&request.container_id, &request.ifname);
+        if owners.get(address).is_some_and(is_own) {
+            store.release(*address)?;
         }
     }
     Ok(())

@@ -38,6 +38,12 @@ pub fn add(
     address: IpNet,
     detection: Detection,
 ) -> Result<(), NetlinkError> {
+    let (action, message) = adding(link, address, detection);
+    socket.execute(&action, message)
+}
+
+/// The request to add an address, for [`Socket::execute_all`].
+pub fn adding(link: &Link, address: IpNet, detection: Detection) -> (String, Message) {
     let mut message = request(
         libc::RTM_NEWADDR,
         libc::NLM_F_CREATE | libc::NLM_F_EXCL,
@@ -50,7 +56,7 @@ pub fn add(
     {
         message.attr(libc::IFA_BROADCAST, &net.broadcast().octets());
     }
-    socket.execute(&format!("add address {address} to {}", link.name), message)
+    (format!("add address {address} to {}", link.name), message)
 }
 
 /// Removes an address.
@@ -85,7 +91,10 @@ pub fn states(socket: &mut Socket, link: &Link) -> Result<HashMap<IpAddr, State>
 
 /// Addresses and their flags; those that matter here are among the first eight.
 fn found(socket: &mut Socket, link: &Link, like: IpAddr) -> Result<Vec<(IpNet, u32)>, NetlinkError> {
-    let message = Message::new(libc::RTM_GETADDR, 0, &[family_of(like), 0, 0, 0, 0, 0, 0, 0]);
+    let mut body = [0; 8];
+    body[0] = family_of(like);
+    body[4..8].copy_from_slice(&link.index.to_ne_bytes());
+    let message = Message::new(libc::RTM_GETADDR, 0, &body);
     let replies = socket.dump(&format!("list the addresses of {}", link.name), message)?;
     let mut found = Vec::new();
     for reply in replies {

@@ -17,6 +17,16 @@ const BRIDGE_PORT_HAIRPIN: u16 = 4;
 const BRIDGE_PORT_ISOLATED: u16 = 33;
 /// linux/if.h: the interface can pass packets.
 const OPERATIONAL_UP: u8 = 6;
+/// linux/if_link.h: the IPv6 settings of an interface, inside the attributes of that family, and the place of one of them
+/// (linux/ipv6.h); linux/ip.h: one of IPv4's.
+const FAMILY_V4: u16 = 2;
+const FAMILY_V6: u16 = 10;
+const INET6_CONF: u16 = 2;
+const ACCEPT_RA: usize = 3;
+const INET_CONF: u16 = 1;
+const ARP_NOTIFY: u16 = 22;
+/// linux/rtnetlink.h `RTEXT_FILTER_SKIP_STATS`: what nobody here reads, and what takes the kernel longest to collect.
+const WITHOUT_STATISTICS: u32 = 1 << 3;
 
 /// A hardware address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +79,8 @@ pub struct Link {
     pub promiscuity: u32,
     /// The number of its group (`ip link set group`); 0 is the default.
     pub group: u32,
+    /// Its setting `accept_ra`; `None` without IPv6.
+    pub accept_ra: Option<u32>,
 }
 
 /// The two ends of a veth to be made.
@@ -82,8 +94,8 @@ pub struct NewVeth<'a> {
     pub pod_name: &'a str,
     /// The pod's namespace.
     pub pod_netns: &'a File,
-    /// The pod's hardware address; the kernel picks one otherwise.
-    pub pod_mac: Option<Mac>,
+    /// The pod's hardware address.
+    pub pod_mac: Mac,
     /// The MTU of both ends; the kernel's default of 1500 otherwise.
     pub mtu: Option<u32>,
 }
@@ -91,7 +103,9 @@ pub struct NewVeth<'a> {
 /// Looks up an interface; `None` if there is none of this name.
 pub fn by_name(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetlinkError> {
     let mut message = Message::new(libc::RTM_GETLINK, 0, &info(0, 0, 0));
-    message.attr_str(libc::IFLA_IFNAME, name);
+    message
+        .attr_str(libc::IFLA_IFNAME, name)
+        .attr_u32(libc::IFLA_EXT_MASK, WITHOUT_STATISTICS);
     match socket.get(&format!("look up interface {name}"), message) {
         Ok(reply) => Ok(Some(parse(&reply))),
         Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
@@ -136,9 +150,10 @@ pub fn add_bridge(socket: &mut Socket, name: &str, mac: Mac, mtu: Option<u32>) -
 }
 
 /// Creates a veth pair: one request creates both ends, moves the pod's into its namespace, attaches the host's to the
-/// bridge and sets it up. The pod's end stays down until it has its addresses.
-pub fn add_veth(socket: &mut Socket, veth: &NewVeth<'_>) -> Result<(), NetlinkError> {
-    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+/// bridge and sets it up. The pod's end stays down until it has its addresses. Returns the end on the host as it is when it
+/// goes up, before it is attached; kernels before 6.2 do not show it (`NLM_F_ECHO`), and it is looked up.
+pub fn add_veth(socket: &mut Socket, veth: &NewVeth<'_>) -> Result<Link, NetlinkError> {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ECHO;
     let mut message = Message::new(libc::RTM_NEWLINK, flags, &info(0, libc::IFF_UP, libc::IFF_UP));
     message
         .attr_str(libc::IFLA_IFNAME, veth.host_name)
@@ -154,9 +169,7 @@ pub fn add_veth(socket: &mut Socket, veth: &NewVeth<'_>) -> Result<(), NetlinkEr
                 data.nest_after(VETH_INFO_PEER, &info(0, 0, 0), |peer| {
                     peer.attr_str(libc::IFLA_IFNAME, veth.pod_name)
                         .attr_u32(libc::IFLA_NET_NS_FD, namespace);
-                    if let Some(mac) = veth.pod_mac {
-                        peer.attr(libc::IFLA_ADDRESS, &mac.0);
-                    }
+                    peer.attr(libc::IFLA_ADDRESS, &veth.pod_mac.0);
                     if let Some(mtu) = veth.mtu {
                         peer.attr_u32(libc::IFLA_MTU, mtu);
                     }
@@ -167,7 +180,45 @@ pub fn add_veth(socket: &mut Socket, veth: &NewVeth<'_>) -> Result<(), NetlinkEr
         "create veth {} with {} in the pod's namespace",
         veth.host_name, veth.pod_name
     );
-    socket.execute(&action, message)
+    let shown = socket.execute_echoed(&action, message)?;
+    if let Some(shown) = shown.iter().find(|reply| reply.kind == libc::RTM_NEWLINK) {
+        return Ok(parse(shown));
+    }
+    by_name(socket, veth.host_name)?.ok_or(NetlinkError::Answer {
+        action,
+        missing: "interface",
+    })
+}
+
+/// The other end of a veth that [`add_veth`] has just made, in the pod, still down; its MTU is the same.
+pub fn other_end(host_end: &Link, name: &str, mac: Mac) -> Link {
+    Link {
+        index: host_end.peer.unwrap_or_default(),
+        name: name.to_string(),
+        kind: host_end.kind.clone(),
+        mac: Some(mac),
+        mtu: host_end.mtu,
+        master: None,
+        peer: Some(host_end.index),
+        up: false,
+        operational: false,
+        promiscuity: 0,
+        group: 0,
+        accept_ra: None,
+    }
+}
+
+/// Has an interface announce its addresses when it comes up (the setting `arp_notify`).
+pub fn announce(socket: &mut Socket, link: &Link) -> Result<(), NetlinkError> {
+    let mut message = Message::new(libc::RTM_NEWLINK, 0, &info(link.index, 0, 0));
+    message.nest(libc::IFLA_AF_SPEC, |families| {
+        families.nest(FAMILY_V4, |inet| {
+            inet.nest(INET_CONF, |settings| {
+                settings.attr_u32(ARP_NOTIFY, 1);
+            });
+        });
+    });
+    socket.execute(&format!("set arp_notify of {}", link.name), message)
 }
 
 /// Creates an intermediate functional block, up: a device whose queue can delay what is redirected to it from the receiving
@@ -187,15 +238,19 @@ pub fn add_ifb(socket: &mut Socket, name: &str, mtu: u32, group: u32) -> Result<
 
 /// Sets an interface up or down.
 pub fn set_up(socket: &mut Socket, link: &Link, up: bool) -> Result<(), NetlinkError> {
+    let (action, message) = setting_up(link, up);
+    socket.execute(&action, message)
+}
+
+/// The request to set an interface up or down, for [`Socket::execute_all`].
+pub fn setting_up(link: &Link, up: bool) -> (String, Message) {
     let message = Message::new(
         libc::RTM_NEWLINK,
         0,
         &info(link.index, if up { libc::IFF_UP } else { 0 }, libc::IFF_UP),
     );
-    socket.execute(
-        &format!("set {} {}", link.name, if up { "up" } else { "down" }),
-        message,
-    )
+    let action = format!("set {} {}", link.name, if up { "up" } else { "down" });
+    (action, message)
 }
 
 /// Sets an interface to promiscuous mode.
@@ -264,6 +319,9 @@ fn parse(reply: &Reply) -> Link {
         .and_then(|info| find(info, libc::IFLA_INFO_KIND))
         .map(text);
     let flags = read_u32(body, 8).unwrap_or_default().cast_signed();
+    let ipv6 = find(attributes, libc::IFLA_AF_SPEC)
+        .and_then(|families| find(families, FAMILY_V6))
+        .and_then(|ipv6| find(ipv6, INET6_CONF));
     Link {
         index: read_u32(body, 4).unwrap_or_default(),
         name: find(attributes, libc::IFLA_IFNAME).map(text).unwrap_or_default(),
@@ -276,6 +334,7 @@ fn parse(reply: &Reply) -> Link {
         operational: find(attributes, libc::IFLA_OPERSTATE) == Some(&[OPERATIONAL_UP]),
         promiscuity: number(libc::IFLA_PROMISCUITY).unwrap_or_default(),
         group: number(libc::IFLA_GROUP).unwrap_or_default(),
+        accept_ra: ipv6.and_then(|settings| read_u32(settings, 4 * ACCEPT_RA)),
     }
 }
 

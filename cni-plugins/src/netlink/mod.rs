@@ -3,10 +3,12 @@
 //! This module makes no decisions; it turns operations into messages and answers into values.
 
 pub mod message;
+pub mod netconf;
 pub mod socket;
 
 pub mod addr;
 pub mod conntrack;
 pub mod link;
+pub mod neigh;
 pub mod route;
 pub mod traffic;

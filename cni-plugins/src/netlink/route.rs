@@ -53,6 +53,12 @@ impl Route {
 /// Adds a route by `link`. Beside one to the same place by another next hop it stands first, as with the `ip route
 /// prepend` of the plugins of containernetworking; the very same one is refused.
 pub fn add(socket: &mut Socket, link: &Link, route: &Route) -> Result<(), NetlinkError> {
+    let (action, message) = adding(link, route);
+    socket.execute(&action, message)
+}
+
+/// The request to add a route as [`add`] does, for [`Socket::execute_all`].
+pub fn adding(link: &Link, route: &Route) -> (String, Message) {
     let on_link = if route.gateway.is_none() {
         libc::RT_SCOPE_LINK
     } else {
@@ -97,10 +103,8 @@ pub fn add(socket: &mut Socket, link: &Link, route: &Route) -> Result<(), Netlin
         .gateway
         .map(|gateway| format!(" via {gateway}"))
         .unwrap_or_default();
-    socket.execute(
-        &format!("add route {}{by} dev {}", route.destination, link.name),
-        message,
-    )
+    let action = format!("add route {}{by} dev {}", route.destination, link.name);
+    (action, message)
 }
 
 /// The unicast routes by `link`, of the family of `like`, in all tables.

@@ -15,6 +15,9 @@ const ERROR_SENTENCE: u16 = 1;
 /// The size that fits into any kernel's send buffer unless `net.core.wmem_default` was lowered.
 const USUAL_BUFFER: usize = 64 << 10;
 
+/// How many requests are sent together: their answers must fit into the receive buffer.
+const AT_ONCE: usize = 32;
+
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
@@ -78,10 +81,22 @@ pub struct HostNet(pub Socket);
 #[derive(Debug)]
 pub struct PodNet(pub Socket);
 
+/// What ends the answers to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// An object, the end of a listing, or an acknowledgement.
+    Answered,
+    /// The acknowledgement only: the objects before it are on the side.
+    Acknowledged,
+}
+
 impl Socket {
     /// Opens a socket for links, addresses and routes in the calling thread's network namespace.
     pub fn route() -> Result<Self, NetlinkError> {
-        Self::open(netlink_sys::protocols::NETLINK_ROUTE)
+        let socket = Self::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+        // Listings of one interface's part only. Kernels before 4.20 list everything.
+        let _ = socket.inner.set_netlink_get_strict_chk(true);
+        Ok(socket)
     }
 
     /// Opens a socket for nf_tables and connection tracking in the calling thread's network namespace.
@@ -108,13 +123,44 @@ impl Socket {
     pub fn execute(&mut self, action: &str, mut message: Message) -> Result<(), NetlinkError> {
         message.add_flags(libc::NLM_F_ACK);
         let sequence = self.send(action, message)?;
-        self.receive(action, sequence, sequence).map(|_| ())
+        self.receive(&[action], sequence, sequence, Until::Answered)
+            .map(|_| ())
+    }
+
+    /// Like [`Socket::execute`], and returns what the kernel showed of the change to this socket alone (`NLM_F_ECHO`).
+    pub fn execute_echoed(&mut self, action: &str, mut message: Message) -> Result<Vec<Reply>, NetlinkError> {
+        message.add_flags(libc::NLM_F_ACK);
+        let sequence = self.send(action, message)?;
+        self.receive(&[action], sequence, sequence, Until::Acknowledged)
+    }
+
+    /// Sends messages and waits until the kernel has done them, in their order; a datagram has several, so that nobody comes
+    /// in between. Each has its own words for errors. The first error is returned; what follows the refused message in its
+    /// datagram is done all the same.
+    pub fn execute_all(&mut self, requests: Vec<(String, Message)>) -> Result<(), NetlinkError> {
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            let (mut bytes, mut actions) = (Vec::new(), Vec::new());
+            let first = self.sequence + 1;
+            for (action, mut message) in requests.by_ref().take(AT_ONCE) {
+                self.sequence += 1;
+                message.add_flags(libc::NLM_F_ACK);
+                bytes.extend(message.finish(self.sequence));
+                actions.push(action);
+            }
+            let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+            self.inner
+                .send(&bytes, 0)
+                .map_err(|error| NetlinkError::socket(actions[0], error))?;
+            self.receive(&actions, first, self.sequence, Until::Answered)?;
+        }
+        Ok(())
     }
 
     /// Sends `message` and returns the one object that it requests.
     pub fn get(&mut self, action: &str, message: Message) -> Result<Reply, NetlinkError> {
         let sequence = self.send(action, message)?;
-        let replies = self.receive(action, sequence, sequence)?;
+        let replies = self.receive(&[action], sequence, sequence, Until::Answered)?;
         let missing = NetlinkError::Answer {
             action: action.to_string(),
             missing: "object",
@@ -126,7 +172,7 @@ impl Socket {
     pub fn dump(&mut self, action: &str, mut message: Message) -> Result<Vec<Reply>, NetlinkError> {
         message.add_flags(libc::NLM_F_DUMP);
         let sequence = self.send(action, message)?;
-        self.receive(action, sequence, sequence)
+        self.receive(&[action], sequence, sequence, Until::Answered)
     }
 
     /// Sends several messages as one datagram, as nf_tables requires for transactions; those that request an
@@ -150,7 +196,7 @@ impl Socket {
         self.inner
             .send(&bytes, 0)
             .map_err(|error| NetlinkError::socket(action, error))?;
-        self.receive(action, first, last).map(|_| ())
+        self.receive(&[action], first, last, Until::Answered).map(|_| ())
     }
 
     fn send(&mut self, action: &str, message: Message) -> Result<u32, NetlinkError> {
@@ -164,13 +210,24 @@ impl Socket {
 
     /// Reads until the request numbered `last` is answered. Answers below `first` belong to a request given up
     /// earlier on this socket and are skipped.
-    fn receive(&mut self, action: &str, first: u32, last: u32) -> Result<Vec<Reply>, NetlinkError> {
+    /// `actions` has the words of each request, or of all.
+    fn receive(
+        &mut self,
+        actions: &[&str],
+        first: u32,
+        last: u32,
+        until: Until,
+    ) -> Result<Vec<Reply>, NetlinkError> {
         let mut replies = Vec::new();
+        let action_of = |sequence: u32| {
+            let place = usize::try_from(sequence - first).unwrap_or(usize::MAX);
+            actions.get(place).or(actions.last()).copied().unwrap_or_default()
+        };
         loop {
             let datagram = match self.inner.recv_from_full() {
                 Ok((datagram, _)) => datagram,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(NetlinkError::socket(action, error)),
+                Err(error) => return Err(NetlinkError::socket(action_of(first), error)),
             };
             for reply in split(&datagram) {
                 if reply.sequence < first || reply.sequence > last {
@@ -178,18 +235,19 @@ impl Socket {
                 }
                 match i32::from(reply.kind) {
                     libc::NLMSG_ERROR => {
-                        acknowledged(action, &reply)?;
+                        acknowledged(action_of(reply.sequence), &reply)?;
                         if reply.sequence == last {
                             return Ok(replies);
                         }
                     }
                     libc::NLMSG_DONE => {
-                        acknowledged(action, &reply)?;
+                        acknowledged(action_of(reply.sequence), &reply)?;
                         return Ok(replies);
                     }
                     libc::NLMSG_NOOP => {}
                     _ => {
-                        let alone = i32::from(reply.flags) & libc::NLM_F_MULTI == 0;
+                        let alone =
+                            until == Until::Answered && i32::from(reply.flags) & libc::NLM_F_MULTI == 0;
                         replies.push(reply);
                         if alone {
                             return Ok(replies);

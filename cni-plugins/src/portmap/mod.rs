@@ -22,15 +22,20 @@ use crate::types::{CniResult, Error};
 pub fn add(request: &Request) -> Result<Value, Error> {
     let conf = conf::read(request)?;
     let (previous, result) = request.chained("portmap")?;
+    add_for(request, &conf, &result).map(|()| previous)
+}
+
+/// Forwards the ports of a pod that `result` describes.
+pub fn add_for(request: &Request, conf: &Conf, result: &CniResult) -> Result<(), Error> {
     if conf.mappings.is_empty() {
-        return Ok(previous);
+        return Ok(());
     }
-    let forwarded = forward(request, &conf, &result, Claim::Later);
+    let forwarded = forward(request, conf, result, Claim::Later);
     if forwarded.is_err() {
         // The first error is the one to report.
         let _ = remove(request);
     }
-    forwarded.map(|()| previous)
+    forwarded
 }
 
 /// Forwards the pod's ports again, as far as no other pod has them meanwhile.

@@ -41,6 +41,8 @@ pub struct Findings {
     pub other_cni: Vec<String>,
     /// gantry's CNI plugins that are missing.
     pub missing_plugins: Vec<String>,
+    /// Whether the `bridge` that is there is another vendor's.
+    pub foreign_bridge: bool,
     /// Missing file systems and kernel features.
     pub missing_kernel: Vec<&'static str>,
     /// `fs.inotify.max_user_instances`

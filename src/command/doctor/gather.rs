@@ -1,6 +1,7 @@
 //! Collects the facts for doctor. Only reads; what cannot be read counts as missing, and a check reports it.
 
 use std::fs;
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,11 @@ use crate::model::node::{CgroupVersion, FsUsage};
 use crate::model::resources::Bytes;
 
 /// The plugins of gantry's network.
-const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+/// What gantry's plugins say of themselves, and no other vendor's.
+const OURS: &[u8] = b"gantry-cni ";
+/// No plugin is larger.
+const LARGEST_PLUGIN: u64 = 256 << 20;
 /// The controllers that limits need, by their names in both cgroup versions.
 const CONTROLLERS: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
@@ -56,6 +61,7 @@ pub async fn gather(config: &Config) -> Findings {
         root_mount: root_mount(&config.paths.root),
         other_cni,
         missing_plugins: missing_plugins(&config.network.cni_bin_dir),
+        foreign_bridge: is_foreign(&config.network.cni_bin_dir.join("bridge")),
         missing_kernel: missing_kernel(),
         inotify_instances: number(kernel_inotify.join("max_user_instances")),
         inotify_watches: number(kernel_inotify.join("max_user_watches")),
@@ -223,6 +229,13 @@ fn missing_plugins(directory: &Path) -> Vec<String> {
     missing.map(|&name| name.to_owned()).collect()
 }
 
+/// Whether a plugin is another vendor's: packages of Kubernetes put theirs into the same directory.
+fn is_foreign(plugin: &Path) -> bool {
+    let mut program = Vec::new();
+    let read = fs::File::open(plugin).and_then(|file| file.take(LARGEST_PLUGIN).read_to_end(&mut program));
+    read.is_ok() && !program.windows(OURS.len()).any(|part| part == OURS)
+}
+
 /// Kernel features that pods need and that are neither built in nor loadable modules.
 fn missing_kernel() -> Vec<&'static str> {
     let file_systems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -323,9 +336,17 @@ mod tests {
     fn missing_plugins_are_named() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("bridge"), "").unwrap();
-        assert_eq!(
-            missing_plugins(directory.path()),
-            ["host-local", "loopback", "portmap"]
-        );
+        assert_eq!(missing_plugins(directory.path()), ["host-local", "loopback"]);
+    }
+
+    #[test]
+    fn a_plugin_of_another_vendor_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let bridge = directory.path().join("bridge");
+        assert!(!is_foreign(&bridge));
+        fs::write(&bridge, "\x7fELF\0CNI bridge plugin v1.1.1\0").unwrap();
+        assert!(is_foreign(&bridge));
+        fs::write(&bridge, "\x7fELF\0gantry-cni 0.1.0\0").unwrap();
+        assert!(!is_foreign(&bridge));
     }
 }

@@ -27,6 +27,8 @@ pub(crate) fn networks() -> Vec<Vec<u8>> {
             "prevResult": address}),
         json!({"cniVersion": "1.1.0", "name": "n", "type": "bridge", "vlan": 100, "cni.dev/valid-attachments": [{"containerID": "a", "ifname": "b"}],
             "ipam": {"type": "host-local", "subnet": "fd00::/64", "resolvConf": "/etc/resolv.conf"}, "dns": {"nameservers": ["10.0.0.1"]}}),
+        json!({"cniVersion": "1.0.0", "name": "n", "type": "bridge", "includes": ["portmap", "bandwidth"], "conditionsV4": ["-i", "eth0"],
+            "runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 80}], "bandwidth": {"ingressRate": 8, "ingressBurst": 8}}}),
         json!({"cniVersion": "1.0.0", "name": "n", "type": "flannel", "subnetFile": "/s", "dataDir": "/d",
             "delegate": {"type": "bridge", "isDefaultGateway": true, "mtu": 1400}, "ipam": {"type": "host-local", "routes": [{"dst": "::/0"}]},
             "runtimeConfig": {"mac": "02:00:00:00:00:01"}}),

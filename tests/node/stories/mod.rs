@@ -85,6 +85,7 @@ pub fn all() -> Vec<Story> {
         story!(addresses::the_nodes_address_comes_late_and_changes),
         story!(network::pods_reach_each_other_the_node_and_the_outside),
         story!(network::a_host_port_leads_to_the_pod_and_goes_with_it),
+        story!(network::a_pod_is_as_fast_as_its_annotations_allow),
         story!(network::a_machine_with_an_entry_in_the_file_of_peers_is_one_of_the_network),
         story!(network::another_networks_configuration_is_respected),
         story!(network::a_pod_has_an_address_of_each_ip_family),

@@ -114,6 +114,33 @@ pub fn a_host_port_leads_to_the_pod_and_goes_with_it(node: &mut Node) {
     assert!(!after.contains("18080"), "before:\n{before}\nafter:\n{after}");
 }
 
+pub fn a_pod_is_as_fast_as_its_annotations_allow(node: &mut Node) {
+    node.start_agent();
+    let annotations = "metadata:\n  annotations: {kubernetes.io/ingress-bandwidth: 8M, kubernetes.io/egress-bandwidth: 16M}\n";
+    let limited = manifest::idle("limited").replacen("metadata:\n", annotations, 1);
+    node.manifest("limited.yaml", &limited);
+    node.manifest("free.yaml", &manifest::idle("free"));
+    node.wait_running("limited");
+    node.wait_running("free");
+    let buckets = || {
+        let listed = run(&["tc", "qdisc"]);
+        let buckets = listed.lines().filter(|line| line.contains(" tbf "));
+        buckets.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let limits = buckets();
+    assert_eq!(limits.len(), 2, "{limits:?}");
+    for (device, rate) in [(" veth", "rate 8Mbit"), (" bwp", "rate 16Mbit")] {
+        let found = limits
+            .iter()
+            .any(|line| line.contains(device) && line.contains(rate));
+        assert!(found, "{limits:?}");
+    }
+    node.remove("limited.yaml");
+    node.wait_gone("limited");
+    assert_eq!(buckets(), Vec::<String>::new());
+    assert!(!run(&["ip", "link"]).contains("bwp"), "an ifb is left");
+}
+
 pub fn the_loopback_s_guard_stands_whoever_flushes_rules(node: &mut Node) {
     let guard = || {
         Command::new("nft")

@@ -48,6 +48,18 @@ pub(super) fn cni(findings: &Findings, config: &Config) -> Check {
         );
     }
     match &findings.missing_plugins[..] {
+        [] if findings.foreign_bridge => {
+            let at = config.network.cni_bin_dir.join("bridge");
+            let found = format!(
+                "{} is another vendor's: pods would get neither host ports nor bandwidth limits",
+                at.display()
+            );
+            failure(
+                subject,
+                found,
+                "sudo make install, or set another directory with --cni-bin-dir",
+            )
+        }
         [] => good(subject, "gantry's own network, plugins installed"),
         missing => {
             let at = config.network.cni_bin_dir.display();

@@ -63,6 +63,7 @@ fn healthy() -> Findings {
         },
         other_cni: Vec::new(),
         missing_plugins: Vec::new(),
+        foreign_bridge: false,
         missing_kernel: Vec::new(),
         inotify_instances: Some(128),
         inotify_watches: Some(65_536),
@@ -249,6 +250,18 @@ fn others_on_the_machine() {
         &[],
         ("CNI", Failure),
         "missing in /opt/cni/bin: bridge",
+    );
+    check(
+        |f| f.foreign_bridge = true,
+        &[],
+        ("CNI", Failure),
+        "/opt/cni/bin/bridge is another vendor's",
+    );
+    // Another network's configuration is for any vendor's.
+    check_good(
+        |f| (f.other_cni, f.foreign_bridge) = (other(), true),
+        &[],
+        "belongs to another network",
     );
 }
 
