@@ -21,7 +21,7 @@ const ADDRESS: &str = "192.0.2.40";
 const ENVIRONMENT: &str = "/run/flannel/subnet.env";
 
 pub fn a_node_without_flannel_is_one_of_its_network(cluster: &mut Cluster) {
-    let host = cluster.joined_by_itself();
+    let mut host = cluster.joined_by_itself();
     // It may not read the other nodes, and says what to do.
     cluster
         .api
@@ -54,7 +54,9 @@ pub fn a_node_without_flannel_is_one_of_its_network(cluster: &mut Cluster) {
 
     // A node comes and goes; that there is no machine behind it does not matter.
     cluster.follows_another_node(&host);
-    cluster.changes_the_back_end(host);
+    cluster.changes_to_routes(&mut host);
+    cluster.forgets(host);
+    cluster.configure("vxlan");
 }
 
 /// What flannel's daemon would have written into the Node.
@@ -134,31 +136,41 @@ impl Cluster {
         });
     }
 
-    /// The administrator gives the network another back end, and starts what connects each node anew.
+    /// The administrator gives the network another back end, and starts flannel's daemon again.
     #[track_caller]
-    fn changes_the_back_end(&self, mut host: Host) {
-        let configure = |kind: &str| {
-            let network = json!({"Network": "10.244.0.0/16", "Backend": {"Type": kind}}).to_string();
-            let patch = json!({"data": {"net-conf.json": network}}).to_string();
-            self.kubectl(&[
-                "--namespace=kube-flannel",
-                "patch",
-                "configmap",
-                "kube-flannel-cfg",
-                "--patch",
-                &patch,
-            ]);
-            self.kubectl(&["--namespace=kube-flannel", "delete", "pods", "--all"]);
-        };
-        configure("host-gw");
+    fn configure(&self, back_end: &str) {
+        let network = json!({"Network": "10.244.0.0/16", "Backend": {"Type": back_end}}).to_string();
+        let patch = json!({"data": {"net-conf.json": network}}).to_string();
+        self.kubectl(&[
+            "--namespace=kube-flannel",
+            "patch",
+            "configmap",
+            "kube-flannel-cfg",
+            "--patch",
+            &patch,
+        ]);
+        self.kubectl(&["--namespace=kube-flannel", "delete", "pods", "--all"]);
+        let node = "/api/v1/nodes/node-1";
+        self.api.wait(node, "connected by flannel so", LONG, |node| {
+            node["metadata"]["annotations"]["flannel.alpha.coreos.com/backend-type"] == back_end
+        });
+        let pods = "/api/v1/namespaces/kube-flannel/pods";
+        wait_for("flannel to be ready", LONG, || {
+            let pods = self.api.list(pods)?;
+            let is_there = pods.len() == 1 && pods.iter().all(is_ready);
+            is_there.then_some(()).ok_or_else(|| format!("{pods:?}"))
+        });
+    }
+
+    /// Packets travel by routes from now on, and pods reach each other.
+    #[track_caller]
+    fn changes_to_routes(&self, host: &mut Host) {
+        self.configure("host-gw");
         host.stop_agent();
         host.start_agent();
-        let both = [NODE, "/api/v1/nodes/node-1"];
-        for node in both {
-            self.api.wait(node, "reached by routes", LONG, |node| {
-                node["metadata"]["annotations"]["flannel.alpha.coreos.com/backend-type"] == "host-gw"
-            });
-        }
+        self.api.wait(NODE, "reached by routes", LONG, |node| {
+            node["metadata"]["annotations"]["flannel.alpha.coreos.com/backend-type"] == "host-gw"
+        });
         let subnet = self.subnet(&self.host);
         wait_for("a way by the first node itself", SOON, || {
             let routes = host.run(&["ip", "route", "show", &subnet]);
@@ -166,16 +178,26 @@ impl Cluster {
             let is_there = routes.contains(&format!("via {NODE_IP}")) && !links.contains("flannel.1");
             is_there.then_some(()).ok_or(routes + &links)
         });
-        self.pods_reach_each_other_across(&host);
-        configure("vxlan");
-        let pods = "/api/v1/namespaces/kube-flannel/pods";
-        wait_for("flannel to be as it was", LONG, || {
-            let pods = self.api.list(pods)?;
-            let is_there = pods.len() == 1 && pods.iter().all(is_ready);
-            is_there.then_some(()).ok_or_else(|| format!("{pods:?}"))
-        });
+        self.pods_reach_each_other_across(host);
+    }
+
+    /// The machine is no node any more: nothing of the network stays on it, and flannel forgets it.
+    #[track_caller]
+    fn forgets(&self, mut host: Host) {
+        let subnet = self.subnet(&host);
         host.stop_agent();
-        assert!(Path::new(ENVIRONMENT).exists(), "flannel's own");
+        let gantry = crate::world::program("gantry").display().to_string();
+        host.run(&[&gantry, "reset", "--yes"]);
+        host.assert_reset();
+        host.assert_as_new();
+        let links = host.run(&["ip", "-o", "link"]);
+        assert!(!links.contains("flannel"), "{links}");
+        assert!(!host.path(ENVIRONMENT).exists(), "{ENVIRONMENT} stays");
         self.be_alone();
+        wait_for("flannel to forget the machine", SOON, || {
+            let routes = self.host.run(&["ip", "route"]);
+            (!routes.contains(&subnet)).then_some(()).ok_or(routes)
+        });
+        assert!(Path::new(ENVIRONMENT).exists(), "flannel's own is gone");
     }
 }
