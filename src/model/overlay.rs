@@ -63,6 +63,14 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// The address of its tunnel endpoint, if it has one.
+    pub fn mac(&self) -> Option<Mac> {
+        match self {
+            Backend::Vxlan { mac, .. } => Some(*mac),
+            Backend::HostGw => None,
+        }
+    }
+
     /// Flannel's name for it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -109,8 +117,8 @@ pub enum Peers {
     Unknown,
     /// They cannot be read, for this reason; as with `Unknown`.
     Unreadable(String),
-    /// All of them. This node may be among them.
-    Known(Arc<[Peer]>),
+    /// All of them. This node may be among them. One that has not changed is the same `Arc` as before.
+    Known(Arc<[Arc<Peer>]>),
 }
 
 /// What a cluster says of its pod network: the `net-conf.json` of flannel's ConfigMap.

@@ -210,7 +210,8 @@ impl Node {
 
     /// Tells it of all nodes.
     pub fn know(&self, all: Vec<Peer>) {
-        self.peers.send_replace(Peers::Known(all.into()));
+        self.peers
+            .send_replace(Peers::Known(all.into_iter().map(Arc::new).collect()));
     }
 
     /// Starts the agent's part in the node's namespace.

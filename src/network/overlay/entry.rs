@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -34,7 +35,7 @@ struct Data {
 /// What a file says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Read {
-    pub(super) peers: Vec<Peer>,
+    pub(super) peers: Vec<Arc<Peer>>,
     /// Entries that are wrong, each with its line, its field and a remedy.
     pub(super) problems: Vec<String>,
     /// The names of those that have one: what was known of these nodes stays.
@@ -44,7 +45,7 @@ pub(super) struct Read {
 /// The parts of a file that say what they say without a problem: for each the entries, with the line of the name within the
 /// part. Nearly all that a file costs is reading YAML, and when one node comes all other parts are as they were.
 #[derive(Debug, Default)]
-pub(super) struct Known(HashMap<String, Vec<(usize, Peer)>>);
+pub(super) struct Known(HashMap<String, Vec<(usize, Arc<Peer>)>>);
 
 /// Reads the entries of a file, one document for each node. `Err`: it is no YAML.
 pub(super) fn read(text: &str) -> Result<Read, String> {
@@ -105,7 +106,7 @@ fn parts(text: &str) -> Vec<(usize, &str)> {
 
 /// The sound entries of a part of a file, each with the line of its name within the part. What is wrong is added to what
 /// was read.
-fn entries(part: &str, before: usize, read: &mut Read) -> Result<Vec<(usize, Peer)>, String> {
+fn entries(part: &str, before: usize, read: &mut Read) -> Result<Vec<(usize, Arc<Peer>)>, String> {
     let documents = document::read(part).map_err(|mut error| {
         error.line += before;
         error.to_string()
@@ -113,7 +114,7 @@ fn entries(part: &str, before: usize, read: &mut Read) -> Result<Vec<(usize, Pee
     let mut entries = Vec::new();
     for document in documents {
         match peer(&document) {
-            Ok(peer) => entries.push((document.line_of(&["name".to_owned()]), peer)),
+            Ok(peer) => entries.push((document.line_of(&["name".to_owned()]), Arc::new(peer))),
             Err((path, problem)) => {
                 let line = before + document.line_of(&path);
                 let field = match path.is_empty() {
@@ -233,7 +234,7 @@ mod tests {
         let read = read(&text).unwrap();
         assert_eq!(
             (read.peers, read.problems),
-            (vec![vxlan(), gateway], vec![]),
+            (vec![Arc::new(vxlan()), Arc::new(gateway)], vec![]),
             "{text}"
         );
         assert_eq!(self::read("# none yet\n"), Ok(Read::default()));
@@ -264,7 +265,7 @@ mod tests {
         let whole = |text: &str| {
             let documents = document::read(text).map_err(|error| error.to_string())?;
             let peers = documents.iter().filter_map(|document| peer(document).ok());
-            Ok::<Vec<Peer>, String>(peers.collect())
+            Ok::<Vec<Arc<Peer>>, String>(peers.map(Arc::new).collect())
         };
         for first in &files {
             for second in &files {
@@ -296,7 +297,7 @@ mod tests {
                 bad = bad.replace(from, to);
             }
             let read = read(&(good.clone() + &bad)).unwrap();
-            assert_eq!(read.peers, [vxlan()], "{bad}");
+            assert_eq!(read.peers, [Arc::new(vxlan())], "{bad}");
             assert_eq!(read.problems, [expected], "{bad}");
         };
         check(

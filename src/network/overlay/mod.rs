@@ -1,7 +1,7 @@
 //! The pod network between nodes: what flannel's daemon does, without it.
 //!
 //! [`plan`] decides (pure): [`wanted`] says which way leads to each peer, and what [`kernel`] has heard of the kernel is
-//! compared with it; [`wire`] lists, listens and
+//! compared with it; [`change`] says what some peers that change ask for; [`wire`] lists, listens and
 //! carries the operations out over rtnetlink; [`run`] is the loop that joins them. [`endpoint`] keeps the address by which
 //! others know this node's tunnel endpoint.
 
@@ -11,6 +11,7 @@ mod problem;
 mod kernel;
 mod wanted;
 mod plan;
+mod change;
 mod wire;
 mod endpoint;
 mod run;

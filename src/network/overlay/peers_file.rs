@@ -123,14 +123,14 @@ struct Reader {
     /// The file's content, if it could be read.
     text: Option<String>,
     known: Known,
-    peers: Arc<[Peer]>,
+    peers: Arc<[Arc<Peer>]>,
     logged: LastLogged<Vec<String>>,
 }
 
 impl Reader {
     /// The peers now; absent if those before stay: the file says the same, as after most events of its directory, or cannot
     /// be read.
-    fn take(&mut self, path: &Path, text: io::Result<Option<String>>) -> Option<Arc<[Peer]>> {
+    fn take(&mut self, path: &Path, text: io::Result<Option<String>>) -> Option<Arc<[Arc<Peer>]>> {
         let text = text.map(Option::unwrap_or_default);
         if text.is_ok() && text.as_ref().ok() == self.text.as_ref() {
             return None;
@@ -142,7 +142,7 @@ impl Reader {
         self.text = text.ok();
         let (peers, problems) = match read {
             Ok(read) => {
-                let is_kept = |peer: &&Peer| read.wrong.contains(&peer.name);
+                let is_kept = |peer: &&Arc<Peer>| read.wrong.contains(&peer.name);
                 let mut peers = read.peers;
                 peers.extend(self.peers.iter().filter(is_kept).cloned());
                 (Some(Arc::from(peers)), read.problems)
@@ -181,7 +181,7 @@ mod tests {
         let changed = tokio::time::timeout(Duration::from_secs(20), peers.changed());
         changed.await.expect("the file is noticed").unwrap();
         match &*peers.borrow_and_update() {
-            Peers::Known(peers) => peers.to_vec(),
+            Peers::Known(peers) => peers.iter().map(|peer| Peer::clone(peer)).collect(),
             other => panic!("{other:?}"),
         }
     }

@@ -6,20 +6,22 @@
 //! Everything on the VXLAN device belongs to the overlay. A route by another link is the overlay's if it says so
 //! ([`PROTOCOL`]); those of others are left alone.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 
 use super::kernel::{Kernel, Link};
 use super::operation::{Device, Operation, Route};
 use super::own::{Own, Way, device_name, device_prefix, pod_mtu};
 use super::problem::Problem;
-use super::wanted::{PROTOCOL, Wanted, wanted};
+use super::wanted::{PROTOCOL, Place, Wanted, wanted};
 use crate::model::overlay::Peer;
 
 /// The kernel's own routes (`RTPROT_KERNEL`).
 const OF_KERNEL: u8 = 2;
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Plan {
     /// In this order. After a device was created, the rest follows from the next plan.
     pub(super) operations: Vec<Operation>,
@@ -27,6 +29,8 @@ pub(super) struct Plan {
     pub(super) problems: Vec<Problem>,
     /// Whether packets of this node's pods can leave for other nodes once the operations are done.
     pub(super) is_ready: bool,
+    /// What the kernel has then.
+    pub(super) reached: Option<(Place, Wanted)>,
 }
 
 impl Plan {
@@ -38,42 +42,13 @@ impl Plan {
 }
 
 /// Compares the peers with the kernel's state.
-pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
-    let Some((uplink, link, on_link)) = kernel.link_of(own.address) else {
-        return Plan {
-            problems: vec![Problem::NoUplink(own.address)],
-            ..Plan::default()
-        };
-    };
-    if !own.network.contains(&own.subnet) {
-        return Plan {
-            problems: vec![Problem::OwnOutside {
-                subnet: own.subnet,
-                network: own.network,
-            }],
-            ..Plan::default()
-        };
-    }
+pub(super) fn plan(own: &Own, peers: &[Arc<Peer>], kernel: &Kernel) -> Plan {
     let mut plan = Plan::default();
-    let device = match own.way {
-        Way::HostGw => None,
-        Way::Vxlan { vni, port, .. } => {
-            let wanted = Device {
-                name: device_name(vni, own.address),
-                vni,
-                port,
-                mac: own.mac,
-                local: own.address,
-                uplink,
-                mtu: pod_mtu(own.way, own.address, link.mtu),
-            };
-            match device(&wanted, kernel, &mut plan) {
-                Some(index) => Some(index),
-                None => return plan,
-            }
-        }
+    let Some(place) = place(own, kernel, &mut plan) else {
+        return plan;
     };
-    let wanted = wanted(own, (device, uplink, on_link), peers, &mut plan.problems);
+    let device = place.device;
+    let wanted = wanted(own, &place, peers, &mut plan.problems);
     let is_own = |route: &Route| {
         let is_of_device = device == Some(route.link) && route.protocol != OF_KERNEL;
         let is_of_family = own.network.addr().is_ipv4() == route.destination.addr().is_ipv4();
@@ -97,7 +72,43 @@ pub(super) fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
     // Last: until then packets find their way by them.
     former_devices(own, kernel, &mut plan.operations);
     plan.is_ready = true;
+    plan.reached = Some((place, wanted));
     plan
+}
+
+/// Where the ways begin; absent if that is not there yet.
+fn place(own: &Own, kernel: &Kernel, plan: &mut Plan) -> Option<Place> {
+    let Some((uplink, link, on_link)) = kernel.link_of(own.address) else {
+        plan.problems.push(Problem::NoUplink(own.address));
+        return None;
+    };
+    if !own.network.contains(&own.subnet) {
+        plan.problems.push(Problem::OwnOutside {
+            subnet: own.subnet,
+            network: own.network,
+        });
+        return None;
+    }
+    let device = match own.way {
+        Way::HostGw => None,
+        Way::Vxlan { vni, port, .. } => {
+            let wanted = Device {
+                name: device_name(vni, own.address),
+                vni,
+                port,
+                mac: own.mac,
+                local: own.address,
+                uplink,
+                mtu: pod_mtu(own.way, own.address, link.mtu),
+            };
+            Some(device(&wanted, kernel, plan)?)
+        }
+    };
+    Some(Place {
+        device,
+        uplink,
+        on_link,
+    })
 }
 
 /// Takes away what the overlay had before it was configured otherwise.

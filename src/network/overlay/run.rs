@@ -9,8 +9,10 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::change::Settled;
 use super::endpoint;
 use super::kernel::{Kernel, News};
+use super::operation::Operation;
 use super::own::{Own, Way, pod_mtu as mtu_by};
 use super::plan::{Plan, plan};
 use super::wire::Wire;
@@ -136,32 +138,46 @@ async fn follow(inputs: &mut Inputs, mac: Mac, logged: &mut Logged) -> Result<()
         let mut kernel = wire.list().await.map_err(|error| error.to_string())?;
         logged.wire.clear();
         let listed = tokio::time::Instant::now();
-        while listed.elapsed() < LOOK {
-            let again = settle(inputs, mac, &wire, &mut kernel, logged).await;
+        let (mut settled, mut changed) = (None, Changed::More);
+        while listed.elapsed() < LOOK && changed != Changed::Unsaid {
+            if changed != Changed::Peers {
+                settled = None;
+            }
+            let again = settle(inputs, mac, (&wire, &mut kernel), &mut settled, logged).await;
             let until = (listed + LOOK).min(tokio::time::Instant::now() + again.unwrap_or(LOOK));
-            match changed(inputs, &mut wire, &mut kernel, until).await {
-                Some(News::Unsaid) => break,
-                Some(_) => {}
+            match wait(inputs, &mut wire, &mut kernel, until).await {
+                Some(now) => changed = now,
                 None => return Ok(()),
             }
         }
     }
 }
 
+/// Why the plan may be another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Changed {
+    /// The peers alone have changed.
+    Peers,
+    /// More has changed, or may have.
+    More,
+    /// What the kernel does not announce, too: everything has to be listed.
+    Unsaid,
+}
+
 /// Waits until the plan may be another one, or for the moment. `None`: announcements were lost.
-async fn changed(
+async fn wait(
     inputs: &mut Inputs,
     wire: &mut Wire,
     kernel: &mut Kernel,
     until: tokio::time::Instant,
-) -> Option<News> {
+) -> Option<Changed> {
     loop {
         // Every arm is cancel-safe: a watch keeps what was not taken, an announcement stays in its channel.
         tokio::select! {
-            Ok(()) = inputs.peers.changed() => return Some(News::Change),
-            Ok(()) = inputs.subnets.changed() => return Some(News::Change),
-            Ok(()) = inputs.addresses.changed() => return Some(News::Change),
-            () = tokio::time::sleep_until(until) => return Some(News::Change),
+            Ok(()) = inputs.peers.changed() => return Some(Changed::Peers),
+            Ok(()) = inputs.subnets.changed() => return Some(Changed::More),
+            Ok(()) = inputs.addresses.changed() => return Some(Changed::More),
+            () = tokio::time::sleep_until(until) => return Some(Changed::More),
             announced = wire.next() => {
                 let mut news = kernel.take(&announced?);
                 if news != News::Nothing {
@@ -170,8 +186,10 @@ async fn changed(
                 while let Some(message) = wire.waiting() {
                     news = news.max(kernel.take(&message));
                 }
-                if news != News::Nothing {
-                    return Some(news);
+                match news {
+                    News::Nothing => {}
+                    News::Change => return Some(Changed::More),
+                    News::Unsaid => return Some(Changed::Unsaid),
                 }
             }
         }
@@ -182,8 +200,8 @@ async fn changed(
 async fn settle(
     inputs: &mut Inputs,
     mac: Mac,
-    wire: &Wire,
-    kernel: &mut Kernel,
+    (wire, kernel): (&Wire, &mut Kernel),
+    settled: &mut Option<Settled>,
     logged: &mut Logged,
 ) -> Option<Duration> {
     let peers = others(inputs);
@@ -205,10 +223,9 @@ async fn settle(
             return None;
         }
     };
-    let (plan, failure) = carry_out(&own, &peers, wire, kernel).await;
-    let problems: Vec<String> = plan.problems.iter().map(ToString::to_string).collect();
+    let (problems, is_ready, failure) = reach(&own, &peers, (wire, kernel), settled).await;
     logged.problems(&problems);
-    let is_ready = plan.is_ready && failure.is_none();
+    let is_ready = is_ready && failure.is_none();
     let standing = Standing {
         is_ready,
         fault: failure
@@ -233,6 +250,29 @@ async fn settle(
     }
 }
 
+/// Does what these peers ask for: what is wrong with some of them, whether packets can leave for the others, and the first
+/// failure.
+async fn reach(
+    own: &Own,
+    peers: &Arc<[Arc<Peer>]>,
+    (wire, kernel): (&Wire, &mut Kernel),
+    settled: &mut Option<Settled>,
+) -> (Vec<String>, bool, Option<String>) {
+    let change = settled
+        .take()
+        .and_then(|settled| settled.change(own, peers, kernel));
+    if let Some((now, operations)) = change {
+        let failure = do_all(&operations, wire, kernel).await;
+        *settled = Some(now).filter(|_| failure.is_none());
+        return (Vec::new(), true, failure);
+    }
+    let (plan, failure) = carry_out(own, peers, wire, kernel).await;
+    let problems = plan.problems.iter().map(ToString::to_string).collect();
+    let is_ready = plan.is_ready;
+    *settled = Settled::after(plan, own, peers).filter(|_| failure.is_none());
+    (problems, is_ready, failure)
+}
+
 /// What follows from the node and its link alone.
 fn standing(name: &str, own: &Own, kernel: &Kernel) -> Standing {
     let link = kernel.link_of(own.address);
@@ -244,17 +284,18 @@ fn standing(name: &str, own: &Own, kernel: &Kernel) -> Standing {
 }
 
 /// The last plan, and the first failure.
-async fn carry_out(own: &Own, peers: &[Peer], wire: &Wire, kernel: &mut Kernel) -> (Plan, Option<String>) {
+async fn carry_out(
+    own: &Own,
+    peers: &[Arc<Peer>],
+    wire: &Wire,
+    kernel: &mut Kernel,
+) -> (Plan, Option<String>) {
     let mut failure = None;
     let mut planned = plan(own, peers, kernel);
     // A created device is seen before the rest is planned. Should another program take each away at once, the announcement
     // of that leads here again.
     for _ in 0..ROUNDS {
-        for operation in &planned.operations {
-            if let Err(error) = wire.carry_out(operation, kernel).await {
-                failure.get_or_insert_with(|| format!("{operation}: {error}"));
-            }
-        }
+        failure = failure.or(do_all(&planned.operations, wire, kernel).await);
         if failure.is_some() || !planned.is_begun() {
             break;
         }
@@ -263,14 +304,25 @@ async fn carry_out(own: &Own, peers: &[Peer], wire: &Wire, kernel: &mut Kernel) 
     (planned, failure)
 }
 
+/// Carries out all of these; the first failure.
+async fn do_all(operations: &[Operation], wire: &Wire, kernel: &mut Kernel) -> Option<String> {
+    let mut failure = None;
+    for operation in operations {
+        if let Err(error) = wire.carry_out(operation, kernel).await {
+            failure.get_or_insert_with(|| format!("{operation}: {error}"));
+        }
+    }
+    failure
+}
+
 /// The peers but this node: all nodes may have the same file. `Err`: they are not known, for this reason if there is one.
-fn others(inputs: &mut Inputs) -> Result<Arc<[Peer]>, Option<String>> {
+fn others(inputs: &mut Inputs) -> Result<Arc<[Arc<Peer>]>, Option<String>> {
     let peers = match &*inputs.peers.borrow_and_update() {
         Peers::Known(peers) => Arc::clone(peers),
         Peers::Unreadable(why) => return Err(Some(why.clone())),
         Peers::Unknown => return Err(None),
     };
-    let is_own = |peer: &&Peer| peer.name == inputs.settings.name;
+    let is_own = |peer: &&Arc<Peer>| peer.name == inputs.settings.name;
     Ok(match peers.iter().any(|peer| is_own(&peer)) {
         true => peers.iter().filter(|peer| !is_own(peer)).cloned().collect(),
         false => peers,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -21,42 +22,63 @@ pub(super) struct Wanted {
     pub(super) routes: BTreeMap<IpNet, Route>,
 }
 
+/// Where the ways begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// The VXLAN device, if packets travel by one.
+    pub(super) device: Option<u32>,
+    /// The link with the node's address.
+    pub(super) uplink: u32,
+    /// The addresses that are reached by it.
+    pub(super) on_link: IpNet,
+}
+
 /// What the kernel shall have, by these peers. Those that cannot be reached are named.
-pub(super) fn wanted(
-    own: &Own,
-    (device, uplink, on_link): (Option<u32>, u32, IpNet),
-    peers: &[Peer],
-    problems: &mut Vec<Problem>,
-) -> Wanted {
+pub(super) fn wanted(own: &Own, place: &Place, peers: &[Arc<Peer>], problems: &mut Vec<Problem>) -> Wanted {
     let mut wanted = Wanted::default();
-    let mut before = None;
     // In the order of their subnets: of those that overlap the first one is reached, whatever the order of the peers.
-    let mut sorted: Vec<&Peer> = peers
-        .iter()
-        .filter(|peer| peer.address.is_ipv4() == own.address.is_ipv4() && peer.address != own.address)
-        .collect();
+    let mut sorted: Vec<&Arc<Peer>> = peers.iter().filter(|peer| is_elsewhere(own, peer)).collect();
     sorted.sort_by_key(|peer| (peer.subnet, &peer.name, peer.address, peer.backend));
     for peer in sorted {
-        match reach(own, peer, on_link, before, &wanted.forwarding) {
-            Err(problem) => problems.push(problem),
-            Ok(Reach::Direct) => {
-                let route = route(peer.subnet, peer.address, uplink, false);
-                wanted.routes.insert(peer.subnet, route);
-                before = Some(peer.subnet);
-            }
-            Ok(Reach::Tunnel(mac)) => {
-                let Some(device) = device else { continue };
-                let endpoint = peer.subnet.network();
-                wanted.neighbors.insert(endpoint, mac);
-                wanted.forwarding.insert(mac, peer.address);
-                wanted
-                    .routes
-                    .insert(peer.subnet, route(peer.subnet, endpoint, device, true));
-                before = Some(peer.subnet);
-            }
-        }
+        problems.extend(wanted.add(own, place, peer).err());
     }
     wanted
+}
+
+/// Whether it is another node, in this IP family.
+pub(super) fn is_elsewhere(own: &Own, peer: &Peer) -> bool {
+    peer.address.is_ipv4() == own.address.is_ipv4() && peer.address != own.address
+}
+
+impl Wanted {
+    /// Adds the way to a peer.
+    pub(super) fn add(&mut self, own: &Own, place: &Place, peer: &Peer) -> Result<(), Problem> {
+        match reach(own, peer, place.on_link, self)? {
+            Reach::Direct => {
+                let route = route(peer.subnet, peer.address, place.uplink, false);
+                self.routes.insert(peer.subnet, route);
+            }
+            Reach::Tunnel(mac) => {
+                let Some(device) = place.device else { return Ok(()) };
+                let endpoint = peer.subnet.network();
+                self.neighbors.insert(endpoint, mac);
+                self.forwarding.insert(mac, peer.address);
+                self.routes
+                    .insert(peer.subnet, route(peer.subnet, endpoint, device, true));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away the way to a peer that is reached.
+    pub(super) fn forget(&mut self, peer: &Peer) -> Option<Route> {
+        let route = self.routes.remove(&peer.subnet)?;
+        if let Some(mac) = peer.backend.mac().filter(|_| route.is_onlink) {
+            self.forwarding.remove(&mac);
+            self.neighbors.remove(&peer.subnet.network());
+        }
+        Some(route)
+    }
 }
 
 enum Reach {
@@ -64,13 +86,7 @@ enum Reach {
     Tunnel(Mac),
 }
 
-fn reach(
-    own: &Own,
-    peer: &Peer,
-    on_link: IpNet,
-    before: Option<IpNet>,
-    endpoints: &BTreeMap<Mac, IpAddr>,
-) -> Result<Reach, Problem> {
+fn reach(own: &Own, peer: &Peer, on_link: IpNet, wanted: &Wanted) -> Result<Reach, Problem> {
     let name = || peer.name.clone();
     if !own.network.contains(&peer.subnet) {
         return Err(Problem::Outside {
@@ -79,10 +95,7 @@ fn reach(
             network: own.network,
         });
     }
-    // Of those that are reached none overlaps another, and none begins after this one: if one overlaps it, the last one does.
-    let overlaps =
-        |other: &IpNet| other.contains(&peer.subnet.network()) || peer.subnet.contains(&other.network());
-    if let Some(other) = [Some(own.subnet), before].into_iter().flatten().find(overlaps) {
+    if let Some(other) = overlapping(peer.subnet, own.subnet, wanted) {
         return Err(Problem::Overlap {
             peer: name(),
             subnet: peer.subnet,
@@ -107,7 +120,7 @@ fn reach(
         }
         (Way::Vxlan { is_direct: true, .. }, Backend::Vxlan { .. }) if is_on_link => Ok(Reach::Direct),
         (Way::Vxlan { .. }, Backend::Vxlan { mac, .. }) => {
-            match mac == own.mac || endpoints.contains_key(&mac) {
+            match mac == own.mac || wanted.forwarding.contains_key(&mac) {
                 true => Err(Problem::SameMac { peer: name(), mac }),
                 false => Ok(Reach::Tunnel(mac)),
             }
@@ -121,6 +134,16 @@ fn reach(
             },
         }),
     }
+}
+
+/// What a subnet overlaps. Of those that are reached no two overlap, so that the neighbors in their order are enough: one that
+/// contains it begins before it, or where it begins, and one that it contains comes next.
+fn overlapping(subnet: IpNet, own: IpNet, wanted: &Wanted) -> Option<IpNet> {
+    let before = wanted.routes.range(..=subnet).next_back();
+    let after = wanted.routes.range(subnet..).next();
+    let overlaps = |other: &IpNet| other.contains(&subnet.network()) || subnet.contains(&other.network());
+    let reached = [before, after].into_iter().flatten().map(|(other, _)| *other);
+    std::iter::once(own).chain(reached).find(overlaps)
 }
 
 fn route(destination: IpNet, gateway: IpAddr, link: u32, is_onlink: bool) -> Route {

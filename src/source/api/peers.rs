@@ -84,8 +84,8 @@ pub async fn run(
 #[derive(Default)]
 struct Nodes {
     /// Those of a list that is not complete.
-    listing: BTreeMap<String, Vec<Peer>>,
-    known: BTreeMap<String, Vec<Peer>>,
+    listing: BTreeMap<String, Vec<Arc<Peer>>>,
+    known: BTreeMap<String, Vec<Arc<Peer>>>,
     problems: BTreeMap<String, LastLogged<String>>,
     failure: LastLogged<String>,
 }
@@ -125,7 +125,7 @@ impl Nodes {
     }
 
     fn publish(&self, out: &watch::Sender<Peers>) {
-        let peers: Arc<[Peer]> = self.known.values().flatten().cloned().collect();
+        let peers: Arc<[Arc<Peer>]> = self.known.values().flatten().cloned().collect();
         out.send_if_modified(|before| {
             let now = Peers::Known(peers);
             let differs = *before != now;
@@ -152,8 +152,8 @@ impl Nodes {
         });
     }
 
-    /// The node's entries. What is wrong with it is logged once.
-    fn read(&mut self, node: &Node) -> (String, Vec<Peer>) {
+    /// The node's entries, those of before where they are the same. What is wrong with it is logged once.
+    fn read(&mut self, node: &Node) -> (String, Vec<Arc<Peer>>) {
         let name = node.metadata.name.clone().unwrap_or_default();
         let (peers, problems) = entries(&name, node);
         match problems.is_empty() {
@@ -170,7 +170,13 @@ impl Nodes {
                 }
             }
         }
-        (name, peers)
+        let known = self.known.get(&name);
+        let is_same = |known: &&Vec<Arc<Peer>>| known.iter().map(Arc::as_ref).eq(&peers);
+        let kept = known.filter(is_same).cloned();
+        (
+            name,
+            kept.unwrap_or_else(|| peers.into_iter().map(Arc::new).collect()),
+        )
     }
 }
 

@@ -2,8 +2,9 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use super::super::change::Settled;
 use super::super::kernel::Vxlan;
-use super::*;
+use super::{Arc, IpNet, Kernel, Link, Operation, Own, PROTOCOL, Peer, Plan, Problem, Route, Way};
 use crate::model::overlay::{Backend, Mac};
 
 const UPLINK: u32 = 2;
@@ -102,6 +103,14 @@ fn carry_out(kernel: &mut Kernel, operation: &Operation) {
             assert_ne!(*kernel, before, "{operation:?} changes nothing");
         }
     }
+}
+
+fn shared(peers: &[Peer]) -> Arc<[Arc<Peer>]> {
+    peers.iter().cloned().map(Arc::new).collect()
+}
+
+fn plan(own: &Own, peers: &[Peer], kernel: &Kernel) -> Plan {
+    super::plan(own, &shared(peers), kernel)
 }
 
 /// Plans and carries out until nothing is left to do; the last plan.
@@ -457,4 +466,68 @@ proptest! {
         }
         prop_assert_eq!(others(&kernel), before);
     }
+
+    /// A change of the peers alone leads to what a whole plan leads to, with operations that a whole plan would have, too.
+    #[test]
+    fn a_change_of_peers_leads_to_what_a_whole_plan_leads_to(
+        way in any_way(),
+        lives in prop::collection::vec(prop::collection::vec(any_peer(), 0..6), 2..6),
+        kept in prop::collection::vec(any::<bool>(), 0..30),
+    ) {
+        let (own, mut kernel, mut kept) = (own(way), host(), kept.into_iter());
+        let mut settled: Option<Settled> = None;
+        let mut before: Vec<Arc<Peer>> = Vec::new();
+        for life in lives {
+            // Some of the peers stay.
+            before.retain(|_| kept.next().unwrap_or(true));
+            before.extend(life.into_iter().take(2).map(Arc::new));
+            let peers: Arc<[Arc<Peer>]> = before.clone().into();
+            let whole = super::plan(&own, &peers, &kernel);
+            match settled.take().and_then(|settled| settled.change(&own, &peers, &kernel)) {
+                Some((now, operations)) => {
+                    let texts = |operations: &[Operation]| {
+                        let mut texts: Vec<String> = operations.iter().map(|operation| format!("{operation:?}")).collect();
+                        texts.sort();
+                        texts
+                    };
+                    prop_assert_eq!(texts(&operations), texts(&whole.operations));
+                    prop_assert_eq!(problems(&whole), Vec::<String>::new());
+                    for operation in &operations {
+                        carry_out(&mut kernel, operation);
+                    }
+                    settled = Some(now);
+                }
+                None => {
+                    let plain: Vec<Peer> = peers.iter().map(|peer| Peer::clone(peer)).collect();
+                    let plan = settle(&own, &plain, &mut kernel);
+                    settled = Settled::after(plan, &own, &peers);
+                }
+            }
+            prop_assert_eq!(super::plan(&own, &peers, &kernel).operations, vec![]);
+        }
+    }
+}
+
+#[test]
+fn one_more_peer_takes_no_whole_plan() {
+    let (own, mut kernel) = (own(vxlan(false)), host());
+    let mut peers = vec![peer(2, "192.0.2.2", tunnel(2)), peer(3, "192.0.2.3", tunnel(3))];
+    settle(&own, &peers, &mut kernel);
+    let first = shared(&peers);
+    let settled = Settled::after(super::plan(&own, &first, &kernel), &own, &first).unwrap();
+    peers.push(peer(4, "192.0.2.4", tunnel(4)));
+    let mut now: Vec<Arc<Peer>> = first.to_vec();
+    now.push(Arc::new(peers[2].clone()));
+    let (settled, operations) = settled.change(&own, &now.into(), &kernel).unwrap();
+    assert_eq!(operations.len(), 3, "{operations:?}");
+    for operation in &operations {
+        carry_out(&mut kernel, operation);
+    }
+    // One whose subnet is taken: which of the two is reached is the whole plan's to say.
+    let other = Peer {
+        name: "n9".to_owned(),
+        ..peer(4, "192.0.2.9", tunnel(9))
+    };
+    peers.push(other);
+    assert!(settled.change(&own, &shared(&peers), &kernel).is_none());
 }

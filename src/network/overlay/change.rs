@@ -1,0 +1,150 @@
+//! What has to be done when some of many peers change and nothing else: the cost is that of the change, and not that of all
+//! peers. Pure. Where anything is out of the ordinary, the whole plan says what is to be done ([`super::plan`]).
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::kernel::Kernel;
+use super::operation::{Operation, Route};
+use super::own::Own;
+use super::plan::Plan;
+use super::wanted::{Place, Wanted, is_elsewhere};
+use crate::model::overlay::{Mac, Peer};
+
+/// A plan that was carried out: the kernel has what these peers ask for.
+#[derive(Debug)]
+pub(super) struct Settled {
+    own: Own,
+    peers: Arc<[Arc<Peer>]>,
+    place: Place,
+    wanted: Wanted,
+}
+
+/// What may be different for a peer that came or went.
+#[derive(Default)]
+struct Touched {
+    routes: BTreeSet<IpNet>,
+    forwarding: BTreeSet<Mac>,
+    neighbors: BTreeSet<IpAddr>,
+    /// The ways that are not wanted any more.
+    former: Vec<Route>,
+}
+
+impl Settled {
+    /// What stands after this plan; absent if a peer cannot be reached: another one may take its place.
+    pub(super) fn after(plan: Plan, own: &Own, peers: &Arc<[Arc<Peer>]>) -> Option<Settled> {
+        let (place, wanted) = plan.reached.filter(|_| plan.problems.is_empty())?;
+        Some(Settled {
+            own: own.clone(),
+            peers: Arc::clone(peers),
+            place,
+            wanted,
+        })
+    }
+
+    /// What other peers ask for, while the kernel is as it was; absent if that takes a whole plan.
+    pub(super) fn change(
+        mut self,
+        own: &Own,
+        peers: &Arc<[Arc<Peer>]>,
+        kernel: &Kernel,
+    ) -> Option<(Settled, Vec<Operation>)> {
+        if self.own != *own {
+            return None;
+        }
+        let (before, now) = (pointers(&self.peers), pointers(peers));
+        let only = |some: &Arc<[Arc<Peer>]>, others: &HashSet<*const Peer>| -> Vec<Arc<Peer>> {
+            let of_them = some.iter().filter(|peer| !others.contains(&Arc::as_ptr(peer)));
+            of_them.filter(|peer| is_elsewhere(own, peer)).cloned().collect()
+        };
+        let (gone, mut come) = (only(&self.peers, &now), only(peers, &before));
+        let mut touched = Touched::default();
+        for peer in &gone {
+            touched.note(peer);
+            touched.former.extend(self.wanted.forget(peer));
+        }
+        come.sort_by_key(|peer| peer.subnet);
+        for peer in &come {
+            touched.note(peer);
+            self.wanted.add(own, &self.place, peer).ok()?;
+        }
+        let operations = self.operations(&touched, kernel)?;
+        self.peers = Arc::clone(peers);
+        Some((self, operations))
+    }
+
+    /// In the order of a whole plan: what goes before what comes, and a route before what it leads to when it goes, after
+    /// that when it comes.
+    fn operations(&self, touched: &Touched, kernel: &Kernel) -> Option<Vec<Operation>> {
+        let mut operations = Vec::new();
+        let goes = |route: &&Route| !self.wanted.routes.contains_key(&route.destination);
+        let gone = touched.former.iter().filter(goes);
+        operations.extend(gone.cloned().map(Operation::RemoveRoute));
+        if let Some(index) = self.place.device {
+            self.on_device(index, touched, kernel, &mut operations);
+        }
+        for route in touched.routes.iter().filter_map(|to| self.wanted.routes.get(to)) {
+            // A way of somebody else's is the whole plan's to judge.
+            let is_former = |other: &Route| touched.former.contains(other);
+            if kernel
+                .routes_to(route.destination)
+                .any(|other| other != route && !is_former(other))
+            {
+                return None;
+            }
+            if !kernel.routes.contains(route) {
+                operations.push(Operation::SetRoute(route.clone()));
+            }
+        }
+        Some(operations)
+    }
+
+    fn on_device(&self, index: u32, touched: &Touched, kernel: &Kernel, operations: &mut Vec<Operation>) {
+        let wanted = &self.wanted;
+        for mac in &touched.forwarding {
+            if let (None, Some(address)) = (wanted.forwarding.get(mac), kernel.forwarding.get(&(index, *mac)))
+            {
+                let (mac, address) = (*mac, *address);
+                operations.push(Operation::RemoveForwarding { index, mac, address });
+            }
+        }
+        for address in &touched.neighbors {
+            if !wanted.neighbors.contains_key(address) && kernel.neighbors.contains_key(&(index, *address)) {
+                let address = *address;
+                operations.push(Operation::RemoveNeighbor { index, address });
+            }
+        }
+        for address in &touched.neighbors {
+            let mac = wanted.neighbors.get(address);
+            if let Some(mac) = mac.filter(|mac| kernel.neighbors.get(&(index, *address)) != Some(mac)) {
+                let (address, mac) = (*address, *mac);
+                operations.push(Operation::SetNeighbor { index, address, mac });
+            }
+        }
+        for mac in &touched.forwarding {
+            let address = wanted.forwarding.get(mac);
+            if let Some(address) =
+                address.filter(|address| kernel.forwarding.get(&(index, *mac)) != Some(address))
+            {
+                let (mac, address) = (*mac, *address);
+                operations.push(Operation::SetForwarding { index, mac, address });
+            }
+        }
+    }
+}
+
+impl Touched {
+    fn note(&mut self, peer: &Peer) {
+        self.routes.insert(peer.subnet);
+        self.neighbors.insert(peer.subnet.network());
+        self.forwarding.extend(peer.backend.mac());
+    }
+}
+
+/// A source keeps what it knows of a peer that has not changed.
+fn pointers(peers: &[Arc<Peer>]) -> HashSet<*const Peer> {
+    peers.iter().map(Arc::as_ptr).collect()
+}
