@@ -54,7 +54,7 @@ fn table(network: &str, all: IpNet, own: IpNet) -> Table {
         ),
     ];
     Table {
-        family,
+        family: family.into(),
         name: table_name(network),
         sets: Vec::new(),
         chains: vec![Chain {

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use crate::bridge::masquerade;
+use crate::bridge::{gateway, masquerade, senders, vlan};
 use crate::host_local::conf::DEFAULT_DATA_DIR;
 use crate::host_local::store::Store;
 use crate::netlink::link;
-use crate::netlink::socket::{NetlinkError, Socket};
+use crate::netlink::socket::{HostNet, NetlinkError, Socket};
 use crate::request::{check_interface_name, is_name};
 use crate::{firewall, forwarding, portmap};
 
@@ -22,7 +22,7 @@ pub struct CleanupError {
 }
 
 /// Removes the network called `network` from this host (the network namespace of the calling thread): the bridge called
-/// `bridge`, the masquerading, the rules of [`crate::forwarding`], the forwarded ports of its pods, and the records
+/// `bridge` with its gateways in VLANs, the masquerading, the checks of senders, the rules of [`crate::forwarding`], the forwarded ports of its pods, and the records
 /// under `data_dir` (the default directory if `None`). Missing parts are not an error; after a failure it continues.
 /// Pods that are still connected lose their network.
 pub fn cleanup(network: &str, bridge: &str, data_dir: Option<&Path>) -> Result<(), CleanupError> {
@@ -50,14 +50,15 @@ pub fn cleanup(network: &str, bridge: &str, data_dir: Option<&Path>) -> Result<(
 
 fn remove_bridge(name: &str) -> Result<(), String> {
     let remove = || -> Result<Option<String>, NetlinkError> {
-        let mut socket = Socket::route()?;
-        let Some(found) = link::by_name(&mut socket, name)? else {
+        let mut host = HostNet(Socket::route()?);
+        let Some(found) = link::by_name(&mut host.0, name)? else {
             return Ok(None);
         };
         if found.kind != "bridge" {
             return Ok(Some(format!("{name} is not a bridge and was not removed")));
         }
-        link::delete(&mut socket, &found).map(|()| None)
+        gateway::remove_gateways(&mut host, &found)?;
+        link::delete(&mut host.0, &found).map(|()| None)
     };
     match remove() {
         Ok(None) => Ok(()),
@@ -69,8 +70,11 @@ fn remove_bridge(name: &str) -> Result<(), String> {
 fn remove_rules(network: &str, bridge: &str) -> Result<(), NetlinkError> {
     let mut socket = Socket::netfilter()?;
     masquerade::remove(&mut socket, network)?;
+    senders::remove_network(&mut socket, network)?;
     forwarding::remove(&mut socket, bridge)?;
     forwarding::remove_of(&mut socket, network, |_| true)?;
-    firewall::apply::keep_together(&mut socket, |name| name == bridge)?;
+    firewall::apply::keep_together(&mut socket, |name| {
+        name == bridge || vlan::is_gateway_of(bridge, name)
+    })?;
     portmap::apply::remove_network(&mut socket, network)
 }

@@ -8,12 +8,11 @@
 use std::fs;
 
 use crate::netlink::socket::{NetlinkError, Socket};
+use crate::nftables::chains::{BaseChain, base_chains, has_chain};
 use crate::nftables::expr::{Expr, interface_name};
 use crate::nftables::family::Family;
 use crate::nftables::ruleset::Rule;
-use crate::nftables::transaction::{
-    BaseChain, FoundRule, Transaction, base_chains, has_chain, look_and_change, rules,
-};
+use crate::nftables::transaction::{FoundRule, Transaction, look_and_change, rules};
 use crate::text::short_enough;
 
 /// linux/netfilter.h `NF_INET_FORWARD`

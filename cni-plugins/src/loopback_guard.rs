@@ -76,7 +76,7 @@ pub fn chain() -> Chain {
 /// Ensures the table; returns whether it was missing or different.
 pub fn ensure() -> Result<bool, NetlinkError> {
     let wanted = Table {
-        family: Family::V4,
+        family: Family::V4.into(),
         name: TABLE.to_string(),
         sets: Vec::new(),
         chains: vec![chain()],

@@ -48,6 +48,12 @@ pub enum NetnsError {
     Netlink(#[from] NetlinkError),
 }
 
+/// The namespace of the calling thread.
+pub fn current() -> Result<File, NetnsError> {
+    let path = PathBuf::from("/proc/thread-self/ns/net");
+    File::open(&path).map_err(|error| NetnsError::Open { path, error })
+}
+
 /// Opens the namespace at `path` and checks that it is one, and not the plugin's own.
 pub fn open(path: &Path) -> Result<File, NetnsError> {
     let gone = |reason: String| NetnsError::Gone {

@@ -131,7 +131,8 @@ fn del_finds_all_that_a_killed_plugin_did() {
         kill(&world, &ports, 2, &state, &|| {});
         let limits =
             json!({"ingressRate": 8000, "ingressBurst": 8000, "egressRate": 8000, "egressBurst": 8000});
-        let included = world.bridge_conf(json!({"cniVersion": "1.1.0", "ipMasq": false, "includes": ["portmap", "bandwidth"],
+        let included = world.bridge_conf(json!({"cniVersion": "1.1.0", "ipMasq": false, "macspoofchk": true,
+            "includes": ["portmap", "bandwidth"],
             "runtimeConfig": {"portMappings": [mapping(8082, "tcp"), mapping(8082, "udp")], "bandwidth": limits}}));
         kill(&world, &included, 4, &state, &|| {});
     });

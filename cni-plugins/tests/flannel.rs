@@ -287,7 +287,7 @@ story!(hostile_configurations_change_nothing, |world| {
         (json!({"name": "../x"}), 7),
         (json!({"runtimeConfig": []}), 6),
         (json!({"delegate": {"mtu": "x"}}), 6),
-        (json!({"delegate": {"vlan": 7}}), 2),
+        (json!({"delegate": {"vlan": 4095}}), 7),
     ] {
         let answer = world.call("ADD", &pod, &flannel_conf(&world, more.clone()));
         assert_eq!(answer.failure().0, code, "{more}: {}", answer.json);

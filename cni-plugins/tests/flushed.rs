@@ -19,6 +19,13 @@ fn ask(ip: &str, port: u16) -> Result<String, String> {
     ask_tcp((ip.parse::<IpAddr>().unwrap(), port))
 }
 
+/// The part of a listing that is about a table.
+fn rules_of(table: &str, ruleset: &str) -> String {
+    let begin = ruleset.find(&format!("table bridge {table} {{")).unwrap();
+    let end = ruleset[begin..].find("\n}").unwrap();
+    ruleset[begin..begin + end].to_string()
+}
+
 /// A plugin list, with how runtimes call it and what they record.
 struct Network<'a> {
     world: &'a World,
@@ -79,7 +86,7 @@ fn a_flush_is_repaired_from_the_runtime_s_records() {
         );
         included.plugins.remove(1);
         let networks = [
-            network("net", world.bridge_conf(json!({}))),
+            network("net", world.bridge_conf(json!({"macspoofchk": true}))),
             network("flannel", flannel),
             included,
         ];
@@ -122,6 +129,10 @@ fn a_flush_is_repaired_from_the_runtime_s_records() {
         assert!(outside.run(|| ask("192.0.2.1", 8080)).is_err());
         restore();
         works();
+        assert_eq!(
+            rules_of("gantry-macspoofchk", &rules()),
+            rules_of("gantry-macspoofchk", &before)
+        );
         // A port that a later pod has taken meanwhile stays its own.
         command("nft", &["flush", "ruleset"]);
         let later = Pod::new("later");

@@ -916,9 +916,9 @@ own_story!(bad_calls_are_refused_with_the_code_and_the_reason, |world| {
         (
             "bridge",
             "ADD",
-            world.bridge_conf(json!({"vlan": 7})),
+            world.bridge_conf(json!({"vlan": 4095})),
             good.to_vec(),
-            2,
+            7,
             "vlan",
         ),
         (

@@ -69,7 +69,7 @@ net() {
     "$cargo" test --locked --package gantry-cni --test '*' || return
     others=$(tests/setup/go-plugins.sh) || return
     CNI_PATH_UNDER_TEST=$others "$cargo" test --locked --package gantry-cni \
-        --test netns --test configurations --test bandwidth --test firewall
+        --test netns --test configurations --test bandwidth --test firewall --test vlan --test macspoofchk
 }
 
 fuzz() {

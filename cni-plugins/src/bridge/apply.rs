@@ -9,14 +9,16 @@ use nix::errno::Errno;
 
 use super::conf::{Conf, ContainerInterface, Gateway, Reflection};
 use super::included::Work;
-use super::plan::{Plan, host_end};
+use super::plan::{NAMES, Plan, host_end};
 use super::pod::{self, Announcement};
-use super::{masquerade, wait};
+use super::random::random_mac;
+use super::{gateway, masquerade, senders, wait};
 use crate::netlink::addr::Detection;
 use crate::netlink::link::{self, Link, Mac, NewVeth};
 use crate::netlink::socket::{HostNet, Socket};
-use crate::netlink::{addr, neigh, netconf, route};
+use crate::netlink::{addr, bridge, neigh, netconf, route};
 use crate::nftables::family::Family;
+use crate::portmap::apply::Claim;
 use crate::request::Request;
 use crate::types::{CniResult, Code, Error, Interface};
 use crate::{netns, sysctl};
@@ -63,17 +65,25 @@ pub fn connect(
     };
     let ends = add_veth(request, conf, nets, &bridge, pod_mac)?;
     let connected = configure(request, conf, &plan, nets, &bridge, &ends)
-        .and_then(|()| describe(request, plan, [&bridge, &ends.port, &ends.pod]))
+        .and_then(|gateway| describe(request, plan, [&bridge, &ends.port, &ends.pod], gateway.as_ref()))
         .and_then(|result| work.add(request, &ends.port, result));
     if connected.is_err() {
         // Deleting one end deletes both. The first error is the one to report.
         let _ = link::delete(&mut nets.host.0, &ends.port);
+        if conf.checks_senders {
+            let _ = Socket::netfilter().and_then(|mut socket| senders::remove(&mut socket, request));
+        }
     }
     connected
 }
 
-/// The result of ADD.
-fn describe(request: &Request, plan: Plan, [bridge, port, pod]: [&Link; 3]) -> Result<CniResult, Error> {
+/// The result of ADD, with the gateway if that is not the bridge.
+fn describe(
+    request: &Request,
+    plan: Plan,
+    [bridge, port, pod]: [&Link; 3],
+    gateway: Option<&Link>,
+) -> Result<CniResult, Error> {
     let interface = |link: &Link, sandbox: &str| Interface {
         name: link.name.clone(),
         mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
@@ -81,17 +91,19 @@ fn describe(request: &Request, plan: Plan, [bridge, port, pod]: [&Link; 3]) -> R
         sandbox: sandbox.to_string(),
     };
     let sandbox = request.netns()?.to_string_lossy();
-    let interfaces = vec![
+    let mut interfaces = vec![
         interface(bridge, ""),
         interface(port, ""),
         interface(pod, &sandbox),
     ];
+    interfaces.extend(gateway.map(|gateway| interface(gateway, "")));
     Ok(CniResult {
         interfaces,
         ..plan.result
     })
 }
 
+/// Does what is to be done with both ends; returns the gateway if that is not the bridge.
 fn configure(
     request: &Request,
     conf: &Conf,
@@ -99,7 +111,7 @@ fn configure(
     nets: &mut Nets,
     bridge: &Link,
     ends: &Ends,
-) -> Result<(), Error> {
+) -> Result<Option<Link>, Error> {
     let port = &ends.port;
     sysctl::prefer_new(&format!("net/ipv6/conf/{}/accept_ra", port.name), "0");
     if conf.reflection == Reflection::Hairpin {
@@ -108,10 +120,16 @@ fn configure(
     if conf.isolated {
         link::isolate(&mut nets.host.0, port)?;
     }
-    let announcement = announcement(plan, &mut nets.host, bridge);
+    let gateway = join_vlans(conf, nets, bridge, port)?;
+    let at = gateway.as_ref().unwrap_or(bridge);
+    if let (true, Some(mac)) = (conf.checks_senders, ends.pod.mac) {
+        // Before the pod can send.
+        senders::ensure(&mut Socket::netfilter()?, request, &port.name, mac, Claim::Later)?;
+    }
+    let announcement = announcement(plan, &mut nets.host, at);
     let mut pod = pod::configure(conf, plan, &nets.namespace, &ends.pod, announcement)?;
-    for gateway in &plan.gateways {
-        ensure_address(&mut nets.host, bridge, *gateway, conf.force_address)?;
+    for address in &plan.gateways {
+        ensure_address(&mut nets.host, at, *address, conf.force_address)?;
     }
     if conf.gateway != Gateway::None {
         enable_forwarding(&mut nets.host, &plan.gateways)?;
@@ -132,17 +150,28 @@ fn configure(
     if conf.duplicate_detection {
         wait::until_unique(plan, &ends.pod, &mut pod)?;
     }
-    Ok(())
+    Ok(gateway)
+}
+
+/// Puts the pod's port into its VLANs, and ensures the gateway in one of them.
+fn join_vlans(conf: &Conf, nets: &mut Nets, bridge: &Link, port: &Link) -> Result<Option<Link>, Error> {
+    let Some(vlans) = &conf.vlans else {
+        return Ok(None);
+    };
+    gateway::put(&mut nets.host, port, &vlans.port, vlans.default)?;
+    conf.gateway_vlan()
+        .map(|number| gateway::ensure_gateway(&mut nets.host, bridge, number, vlans.default))
+        .transpose()
 }
 
 /// Whether somebody may know another hardware address for the pod's address: of an earlier pod that was connected by another
 /// plugin. The host knows whoever has used it as the gateway.
-fn announcement(plan: &Plan, host: &mut HostNet, bridge: &Link) -> Announcement {
+fn announcement(plan: &Plan, host: &mut HostNet, gateway: &Link) -> Announcement {
     let Some(mac) = plan.mac else {
         return Announcement::Needed;
     };
     let others = plan.addresses.iter().filter(|address| address.addr().is_ipv4());
-    let mut known = others.map(|address| neigh::known(&mut host.0, bridge, address.addr()));
+    let mut known = others.map(|address| neigh::known(&mut host.0, gateway, address.addr()));
     let is_new =
         |known: Result<Option<Mac>, _>| known.is_ok_and(|known| known.is_none_or(|known| known == mac));
     if known.all(is_new) {
@@ -185,6 +214,12 @@ fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
     if !found.up {
         link::set_up(&mut host.0, &found, true)?;
     }
+    if conf.vlans.is_some() && !found.filters_vlans {
+        bridge::filter_vlans(&mut host.0, &found)?;
+    }
+    if conf.checks_senders {
+        bridge::ignore_link_local(&mut host.0, &found)?;
+    }
     if conf.reflection == Reflection::Promiscuous && found.promiscuity == 0 {
         link::set_promiscuous(&mut host.0, &found)?;
     }
@@ -218,7 +253,7 @@ fn add_veth(
 ) -> Result<Ends, Error> {
     // Larger packets than the other pods take would be lost between them.
     let mtu = conf.mtu.unwrap_or(bridge.mtu);
-    for attempt in 0..8 {
+    for attempt in 0..NAMES {
         let host_name = host_end(request, attempt);
         let veth = NewVeth {
             host_name: &host_name,
@@ -255,7 +290,7 @@ pub fn ensure_free(request: &Request, namespace: &File) -> Result<(), Error> {
     }
 }
 
-/// Gives the bridge the gateway's address. Another IPv4 address, or an overlapping IPv6 one, conflicts with it.
+/// Gives the bridge, or the gateway in a VLAN, the gateway's address. Another IPv4 address, or an overlapping IPv6 one, conflicts with it.
 fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool) -> Result<(), Error> {
     let found = addr::list(&mut host.0, bridge, wanted.addr())?;
     if found.contains(&wanted) {
@@ -300,17 +335,6 @@ fn enable_forwarding(host: &mut HostNet, gateways: &[IpNet]) -> Result<(), Error
         }
     }
     Ok(())
-}
-
-/// A locally administered unicast address.
-fn random_mac() -> Result<Mac, Error> {
-    use std::io::Read;
-    let mut bytes = [0; 6];
-    File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .map_err(|error| Error::new(Code::Io, format!("cannot read /dev/urandom: {error}")))?;
-    bytes[0] = bytes[0] & 0xfe | 0x02;
-    Ok(Mac(bytes))
 }
 
 /// Deletes the pod's interface, and with it the peer. A missing interface, or a missing pod, is not an error.

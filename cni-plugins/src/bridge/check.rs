@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::apply::Nets;
 use super::conf::{Conf, ContainerInterface, Gateway, Reflection};
-use super::masquerade;
 use super::plan::{gateway_address, routes_of};
+use super::{gateway, masquerade, senders, vlan};
 use crate::netlink::link::{self, Link};
 use crate::netlink::socket::{PodNet, Socket};
 use crate::netlink::{addr, route};
@@ -44,14 +44,21 @@ pub fn check(request: &Request, conf: &Conf, result: &CniResult, nets: &mut Nets
             bridge.name
         )));
     }
-    check_port(conf, &bridge, &pod, nets, result)?;
+    let port = check_port(conf, &bridge, &pod, nets, result)?;
+    if let (true, Some(mac)) = (conf.checks_senders, pod.mac)
+        && let Some(difference) = senders::missing(&mut Socket::netfilter()?, request, &port.name, mac)?
+    {
+        return Err(Error::changed(difference));
+    }
     check_pod(&pod, result, &mut inside)?;
+    let in_vlan = check_vlans(conf, &bridge, &port, nets, result)?;
+    let gateway = in_vlan.as_ref().unwrap_or(&bridge);
     if conf.gateway != Gateway::None {
         for wanted in result.ips.iter().filter_map(gateway_address) {
-            if !addr::list(&mut nets.host.0, &bridge, wanted.addr())?.contains(&wanted) {
+            if !addr::list(&mut nets.host.0, gateway, wanted.addr())?.contains(&wanted) {
                 return Err(Error::changed(format!(
-                    "bridge {} no longer has address {wanted}",
-                    bridge.name
+                    "{} {} no longer has address {wanted}",
+                    gateway.kind, gateway.name
                 )));
             }
         }
@@ -85,14 +92,14 @@ fn same(found: Option<Link>, wanted: &Interface, state: ContainerInterface) -> R
     Ok(found)
 }
 
-/// The host's end: the pod's peer, listed in the result, and a port of the bridge.
+/// The host's end, if it is the pod's peer, listed in the result, and a port of the bridge.
 fn check_port(
     conf: &Conf,
     bridge: &Link,
     pod: &Link,
     nets: &mut Nets,
     result: &CniResult,
-) -> Result<(), Error> {
+) -> Result<Link, Error> {
     for wanted in result
         .interfaces
         .iter()
@@ -117,12 +124,46 @@ fn check_port(
                 port.name
             )));
         }
-        return Ok(());
+        return Ok(port);
     }
     Err(Error::changed(format!(
         "the peer of {} is not the one that ADD created",
         pod.name
     )))
+}
+
+/// The port's VLANs, and the gateway in one of them, which is returned.
+fn check_vlans(
+    conf: &Conf,
+    bridge: &Link,
+    port: &Link,
+    nets: &mut Nets,
+    result: &CniResult,
+) -> Result<Option<Link>, Error> {
+    let Some(vlans) = &conf.vlans else {
+        return Ok(None);
+    };
+    if !bridge.filters_vlans {
+        return Err(Error::changed(format!(
+            "bridge {} no longer filters VLANs",
+            bridge.name
+        )));
+    }
+    if let Some(difference) = gateway::difference(&mut nets.host, port, vlans)? {
+        return Err(Error::changed(difference));
+    }
+    let Some(number) = conf.gateway_vlan() else {
+        return Ok(None);
+    };
+    let name = vlan::gateway_name(&bridge.name, number);
+    let reported = result
+        .interfaces
+        .iter()
+        .find(|one| one.name == name && one.sandbox.is_empty());
+    let wanted =
+        reported.ok_or_else(|| Error::invalid(format!("prevResult does not contain interface {name}")))?;
+    let found = link::by_name(&mut nets.host.0, &name)?;
+    same(found, wanted, ContainerInterface::Up).map(Some)
 }
 
 fn check_pod(pod: &Link, result: &CniResult, inside: &mut PodNet) -> Result<(), Error> {

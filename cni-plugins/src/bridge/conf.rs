@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::included::{self, Included};
+use super::vlan::{self, DefaultVlan, Vlans, WrittenTrunk};
 use crate::netlink::link::Mac;
 use crate::request::{Request, check_interface_name, is_plugin_name};
 use crate::types::{Dns, Error};
@@ -33,12 +33,24 @@ pub struct Conf {
     pub duplicate_detection: bool,
     /// Whether the pod's port exchanges frames only with ports that are not isolated.
     pub isolated: bool,
+    /// Whether the pod's port takes only frames that come from the pod's hardware address (`macspoofchk`).
+    pub checks_senders: bool,
+    /// The VLANs of the pod's port; `None` if the bridge need not know of any.
+    pub vlans: Option<Vlans>,
     /// The source of addresses; `None` for a network without any.
     pub ipam: Option<Ipam>,
     /// Replaces the resolver settings of the IPAM plugin unless it is empty.
     pub dns: Dns,
     /// The plugins whose work this one does, too.
     pub included: BTreeSet<Included>,
+}
+
+impl Conf {
+    /// The VLAN of the gateway, if it is in one: then the bridge has no address.
+    pub fn gateway_vlan(&self) -> Option<u16> {
+        let vlan = self.vlans.as_ref().and_then(|vlans| vlans.gateway);
+        vlan.filter(|_| self.gateway != Gateway::None && self.ipam.is_some())
+    }
 }
 
 /// What the host does for the pods (`isGateway`, `isDefaultGateway`).
@@ -94,7 +106,8 @@ struct Written {
     hairpin_mode: bool,
     promisc_mode: bool,
     vlan: i64,
-    vlan_trunk: Option<Vec<Value>>,
+    vlan_trunk: Option<Vec<WrittenTrunk>>,
+    preserve_default_vlan: bool,
     macspoofchk: bool,
     enabledad: bool,
     disable_container_interface: bool,
@@ -129,18 +142,14 @@ struct WrittenRuntime {
 /// that request something unsupported here are rejected, because ignoring them would be a surprise.
 pub fn read(request: &Request) -> Result<Conf, Error> {
     let written: Written = request.config()?;
-    refuse_unsupported(request, &written)?;
+    check_backend(request, &written)?;
     let bridge = written
         .bridge
         .clone()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "cni0".to_string());
-    check_interface_name(&bridge).map_err(|reason| {
-        Error::invalid(format!(
-            "invalid bridge name {bridge:?}: it \
-     {reason}"
-        ))
-    })?;
+    check_interface_name(&bridge)
+        .map_err(|reason| Error::invalid(format!("invalid bridge name {bridge:?}: it {reason}")))?;
     let gateway = match (written.is_gateway, written.is_default_gateway) {
         (_, true) => Gateway::DefaultRoute,
         (true, false) => Gateway::Address,
@@ -157,7 +166,7 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         in_args,
     ];
     let mac = given.into_iter().flatten().find(|mac| !mac.is_empty());
-    Ok(Conf {
+    let conf = Conf {
         bridge,
         gateway,
         force_address: written.force_address,
@@ -168,10 +177,14 @@ pub fn read(request: &Request) -> Result<Conf, Error> {
         container_interface: container_interface(&written)?,
         duplicate_detection: written.enabledad,
         isolated: written.port_isolation,
+        checks_senders: written.macspoofchk,
+        vlans: vlans(&written)?,
         ipam: ipam(&written.ipam.kind)?,
         dns: written.dns.unwrap_or_default(),
         included: included::read(&written.includes)?,
-    })
+    };
+    check_gateway_name(&conf)?;
+    Ok(conf)
 }
 
 fn mtu(written: i64) -> Result<Option<u32>, Error> {
@@ -221,19 +234,31 @@ fn ipam(kind: &str) -> Result<Option<Ipam>, Error> {
     }
 }
 
-fn refuse_unsupported(request: &Request, written: &Written) -> Result<(), Error> {
-    let later = "remove it, or use the bridge plugin of containernetworking";
-    let refused = [
-        ("vlan", written.vlan != 0),
-        (
-            "vlanTrunk",
-            written.vlan_trunk.as_ref().is_some_and(|trunk| !trunk.is_empty()),
-        ),
-        ("macspoofchk", written.macspoofchk),
-    ];
-    if let Some((field, _)) = refused.into_iter().find(|(_, asked)| *asked) {
-        return Err(Error::unsupported(field, later));
-    }
+/// Since 1.8.0 the original keeps a port in the VLANs of the configuration only, unless it is told otherwise.
+fn vlans(written: &Written) -> Result<Option<Vlans>, Error> {
+    let default = if written.preserve_default_vlan {
+        DefaultVlan::Kept
+    } else {
+        DefaultVlan::Removed
+    };
+    vlan::read(written.vlan, written.vlan_trunk.as_deref(), default)
+}
+
+/// The name of the gateway in a VLAN is made of that of the bridge.
+fn check_gateway_name(conf: &Conf) -> Result<(), Error> {
+    let Some(vlan) = conf.gateway_vlan() else {
+        return Ok(());
+    };
+    let name = vlan::gateway_name(&conf.bridge, vlan);
+    check_interface_name(&name).map_err(|reason| {
+        Error::invalid(format!(
+            "bridge {:?} and vlan {vlan}: the gateway cannot be called {name:?}: it {reason}",
+            conf.bridge
+        ))
+    })
+}
+
+fn check_backend(request: &Request, written: &Written) -> Result<(), Error> {
     match written.ip_masq_backend.as_deref() {
         None | Some("" | "nftables") => Ok(()),
         Some("iptables") => {
@@ -263,7 +288,7 @@ fn read_mac(written: &str) -> Result<Mac, Error> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::request::sample;
@@ -311,16 +336,12 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_by_name_and_what_nobody_knows_is_not() {
         let cases = [
-            (json!({"vlan": 5}), Code::UnsupportedField, "vlan"),
+            (json!({"vlan": 4095}), Code::InvalidConfig, "vlan"),
+            (json!({"vlan": "5"}), Code::Decode, "vlan"),
             (
-                json!({"vlanTrunk": [{"id": 5}]}),
-                Code::UnsupportedField,
-                "vlanTrunk",
-            ),
-            (
-                json!({"macspoofchk": true}),
-                Code::UnsupportedField,
-                "macspoofchk",
+                json!({"bridge": "bridge-of-pods", "vlan": 5, "isGateway": true, "ipam": {"type": "host-local"}}),
+                Code::InvalidConfig,
+                "vlan 5",
             ),
             (
                 json!({"ipMasqBackend": "ipchains"}),

@@ -34,7 +34,7 @@ pub fn table(network: &str, family: Family, subnets: &BTreeSet<IpNet>) -> Table 
         rules,
     };
     Table {
-        family,
+        family: family.into(),
         name: table_name(network),
         sets: Vec::new(),
         chains: vec![chain],

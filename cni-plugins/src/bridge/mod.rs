@@ -7,6 +7,10 @@ pub mod conf;
 pub mod included;
 pub mod masquerade;
 pub mod plan;
+pub mod senders;
+pub mod vlan;
+pub mod gateway;
+mod random;
 mod pod;
 mod wait;
 
@@ -15,7 +19,9 @@ use serde_json::Value;
 use crate::bridge::apply::Nets;
 use crate::bridge::conf::{Conf, Ipam};
 use crate::bridge::included::Work;
+use crate::netlink::link::Mac;
 use crate::netlink::socket::Socket;
+use crate::portmap::apply::Claim;
 use crate::request::{Attachment, Request};
 use crate::types::{CniResult, Error};
 use crate::{host_local, ipam};
@@ -58,6 +64,9 @@ pub fn del(request: &Request) -> Result<(), Error> {
         Some(path) => apply::disconnect(path, &request.ifname),
     };
     failures.extend(disconnected.err());
+    if conf.checks_senders {
+        failures.extend(stop_checking(request).err());
+    }
     failures.extend(give_back(request, &conf).err());
     first_of(failures)
 }
@@ -73,6 +82,10 @@ fn first_of(failures: Vec<Error>) -> Result<(), Error> {
         first.details = others.join("; ");
     }
     Err(first)
+}
+
+fn stop_checking(request: &Request) -> Result<(), Error> {
+    Ok(senders::remove(&mut Socket::netfilter()?, request)?)
 }
 
 fn give_back(request: &Request, conf: &Conf) -> Result<(), Error> {
@@ -104,6 +117,7 @@ pub fn restore(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let failures = [
         restore_masquerading(request, &conf),
+        restore_check(request, &conf),
         included::restore(request, &conf.included),
     ];
     first_of(failures.into_iter().filter_map(Result::err).collect())
@@ -122,6 +136,25 @@ fn restore_masquerading(request: &Request, conf: &Conf) -> Result<(), Error> {
     )?)
 }
 
+fn restore_check(request: &Request, conf: &Conf) -> Result<(), Error> {
+    let result = request.previous_result()?.unwrap_or_default();
+    let port = (0..plan::NAMES).map(|attempt| plan::host_end(request, attempt));
+    let port = port.into_iter().find(|name| {
+        let mut on_host = result.interfaces.iter().filter(|one| one.sandbox.is_empty());
+        on_host.any(|one| one.name == *name)
+    });
+    let mut in_pod = result.interfaces.iter().filter(|one| !one.sandbox.is_empty());
+    let mac = in_pod.find(|one| one.name == request.ifname).map(|one| &one.mac);
+    match (port, mac.and_then(|mac| Mac::parse(mac))) {
+        (Some(port), Some(mac)) if conf.checks_senders => {
+            let mut socket = Socket::netfilter()?;
+            // A port that a later pod has meanwhile stays that pod's.
+            Ok(senders::ensure(&mut socket, request, &port, mac, Claim::Present)?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether ADD could work.
 pub fn status(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
@@ -138,6 +171,11 @@ pub fn status(request: &Request) -> Result<(), Error> {
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let mut failures = included::collect_garbage(request, &conf.included, valid);
+    if conf.checks_senders {
+        let checked =
+            Socket::netfilter().and_then(|mut socket| senders::collect_garbage(&mut socket, request, valid));
+        failures.extend(checked.err().map(Error::from));
+    }
     let released = match &conf.ipam {
         None => Ok(()),
         Some(Ipam::HostLocal) => host_local::collect_garbage(request, valid),

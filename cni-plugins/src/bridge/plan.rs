@@ -197,6 +197,9 @@ fn everything(v4: bool) -> IpNet {
     IpNet::new(zero, 0).expect("zero is a valid prefix length")
 }
 
+/// How many names the host's end may have.
+pub const NAMES: u32 = 8;
+
 /// The name of the host's end of the veth pair: the same for every ADD of one attachment, so that leftovers of a killed
 /// plugin are recognized. `attempt` changes the name if another attachment has the same one.
 pub fn host_end(request: &Request, attempt: u32) -> String {
@@ -231,6 +234,8 @@ mod tests {
             container_interface: ContainerInterface::Up,
             duplicate_detection: false,
             isolated: false,
+            checks_senders: false,
+            vlans: None,
             ipam: Some(Ipam::HostLocal),
             dns: Dns::default(),
             included: BTreeSet::new(),

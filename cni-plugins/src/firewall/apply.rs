@@ -2,6 +2,7 @@
 
 use super::conf::{Conf, Policy};
 use super::rules::{Bridges, TABLE, known, table, with};
+use super::way::Way;
 use crate::forwarding::{self, Passage};
 use crate::netlink::link;
 use crate::netlink::socket::{NetlinkError, Socket};
@@ -62,16 +63,18 @@ impl<'a> Host<'a> {
     }
 
     /// Keeps the bridge apart from others, and the pod from others on it, as the policy says.
-    pub fn keep_apart(&mut self, bridge: &str, result: &CniResult) -> Result<(), Error> {
+    pub fn keep_apart(&mut self, way: &Way<'_>, result: &CniResult) -> Result<(), Error> {
         let policy = self.conf.policy;
         if policy == Policy::Open {
             return Ok(());
         }
         for family in families(result) {
-            change(&mut self.rules, family, |bridges| with(bridges, bridge, policy))?;
+            change(&mut self.rules, family, |bridges| {
+                with(bridges, way.interface, policy)
+            })?;
         }
         if policy == Policy::Isolated {
-            self.isolate_port(bridge, result)?;
+            self.isolate_port(way.first, result)?;
         }
         Ok(())
     }
@@ -115,10 +118,10 @@ impl<'a> Host<'a> {
     }
 
     /// Removes the rules of an interface that belongs to one pod, or to none any more.
-    pub fn close_unless_bridge(&mut self, interface: &str) -> Result<(), Error> {
-        match link::by_name(&mut self.links, interface)? {
-            Some(found) if found.kind == "bridge" => Ok(()),
-            _ => self.close(|name| name == interface),
+    pub fn close_unless_shared(&mut self, way: &Way<'_>) -> Result<(), Error> {
+        match link::by_name(&mut self.links, way.interface)? {
+            Some(found) if found.kind == "bridge" || way.interface != way.first => Ok(()),
+            _ => self.close(|name| name == way.interface),
         }
     }
 

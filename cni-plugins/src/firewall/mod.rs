@@ -6,22 +6,23 @@
 pub mod apply;
 pub mod conf;
 pub mod rules;
+pub mod way;
 
 use serde_json::Value;
 
 use crate::firewall::apply::Host;
-use crate::firewall::conf::Conf;
+use crate::firewall::way::way;
 use crate::request::{Attachment, Request};
-use crate::types::{CniResult, Error};
+use crate::types::Error;
 
 /// Lets the pod's packets through.
 pub fn add(request: &Request) -> Result<Value, Error> {
     let conf = conf::read(request)?;
     let (previous, result) = request.chained("firewall")?;
-    if let Some(interface) = interface(&conf, &result)? {
+    if let Some(way) = way(&conf, &result)? {
         let mut host = Host::open(request, &conf)?;
-        host.open_forward(interface)?;
-        host.keep_apart(interface, &result)?;
+        host.open_forward(way.interface)?;
+        host.keep_apart(&way, &result)?;
     }
     Ok(previous)
 }
@@ -30,8 +31,8 @@ pub fn add(request: &Request) -> Result<Value, Error> {
 pub fn del(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let result = request.previous_result()?.unwrap_or_default();
-    match interface(&conf, &result) {
-        Ok(Some(interface)) => Host::open(request, &conf)?.close_unless_bridge(interface),
+    match way(&conf, &result) {
+        Ok(Some(way)) => Host::open(request, &conf)?.close_unless_shared(&way),
         // Then ADD has done nothing.
         _ => Ok(()),
     }
@@ -41,10 +42,10 @@ pub fn del(request: &Request) -> Result<(), Error> {
 pub fn check(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let (_, result) = request.chained("firewall")?;
-    let Some(interface) = interface(&conf, &result)? else {
+    let Some(way) = way(&conf, &result)? else {
         return Ok(());
     };
-    let difference = Host::open(request, &conf)?.difference(interface, &result)?;
+    let difference = Host::open(request, &conf)?.difference(way.interface, &result)?;
     difference.map_or(Ok(()), |difference| Err(Error::changed(difference)))
 }
 
@@ -58,25 +59,4 @@ pub fn status(request: &Request) -> Result<(), Error> {
 pub fn collect_garbage(request: &Request, _: &[Attachment]) -> Result<(), Error> {
     let conf = conf::read(request)?;
     Host::open(request, &conf)?.close_missing()
-}
-
-/// The interface of the host that the pod's packets go through: the first in the result, which is the bridge or the host's
-/// end of the pod's own link. Other networks (macvlan, ipvlan) have none, and the host does not forward for them.
-fn interface<'a>(conf: &Conf, result: &'a CniResult) -> Result<Option<&'a str>, Error> {
-    let found = result
-        .interfaces
-        .iter()
-        .find(|interface| interface.sandbox.is_empty());
-    match found.map(|found| found.name.as_str()) {
-        None if conf.needs_bridge() => Err(Error::invalid(
-            "ingressPolicy requires a bridge, and prevResult names no interface of the host; chain firewall after bridge",
-        )),
-        Some(name) => match crate::request::check_interface_name(name) {
-            Ok(()) => Ok(Some(name)),
-            Err(reason) => Err(Error::invalid(format!(
-                "prevResult has an interface {name:?}: it {reason}"
-            ))),
-        },
-        None => Ok(None),
-    }
 }

@@ -60,7 +60,7 @@ pub fn table(family: Family, bridges: &Bridges) -> Table {
         exprs: [output(name, true), vec![Expr::Drop]].concat(),
     });
     Table {
-        family,
+        family: family.into(),
         name: TABLE.to_string(),
         sets: Vec::new(),
         chains: vec![

@@ -15,6 +15,8 @@ const VETH_INFO_PEER: u16 = 1;
 /// linux/if_link.h: attributes of a bridge's port, inside `IFLA_PROTINFO`.
 const BRIDGE_PORT_HAIRPIN: u16 = 4;
 const BRIDGE_PORT_ISOLATED: u16 = 33;
+/// linux/if_link.h: an attribute of a bridge.
+pub(super) const VLAN_FILTERING: u16 = 7;
 /// linux/if.h: the interface can pass packets.
 const OPERATIONAL_UP: u8 = 6;
 /// linux/if_link.h: the IPv6 settings of an interface, inside the attributes of that family, and the place of one of them
@@ -81,6 +83,8 @@ pub struct Link {
     pub group: u32,
     /// Its setting `accept_ra`; `None` without IPv6.
     pub accept_ra: Option<u32>,
+    /// Whether a bridge keeps VLANs apart.
+    pub filters_vlans: bool,
 }
 
 /// The two ends of a veth to be made.
@@ -205,6 +209,7 @@ pub fn other_end(host_end: &Link, name: &str, mac: Mac) -> Link {
         promiscuity: 0,
         group: 0,
         accept_ra: None,
+        filters_vlans: false,
     }
 }
 
@@ -281,9 +286,7 @@ pub fn isolate(socket: &mut Socket, port: &Link) -> Result<(), NetlinkError> {
 }
 
 fn set_port(socket: &mut Socket, port: &Link, switch: u16, action: &str) -> Result<(), NetlinkError> {
-    let mut body = info(port.index, 0, 0);
-    body[0] = u8::try_from(libc::AF_BRIDGE).expect("the address family fits into one byte");
-    let mut message = Message::new(libc::RTM_SETLINK, 0, &body);
+    let mut message = Message::new(libc::RTM_SETLINK, 0, &of_bridge(port.index));
     message.nest(libc::IFLA_PROTINFO, |data| {
         data.attr(switch, &[1]);
     });
@@ -300,11 +303,18 @@ pub fn delete(socket: &mut Socket, link: &Link) -> Result<(), NetlinkError> {
 }
 
 /// `struct ifinfomsg`: family, padding, device type, index, flags, mask of flags to change.
-fn info(index: u32, flags: i32, change: i32) -> [u8; 16] {
+pub(super) fn info(index: u32, flags: i32, change: i32) -> [u8; 16] {
     let mut body = [0; 16];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     body[8..12].copy_from_slice(&flags.to_ne_bytes());
     body[12..16].copy_from_slice(&change.to_ne_bytes());
+    body
+}
+
+/// The same, about a port of a bridge.
+pub(super) fn of_bridge(index: u32) -> [u8; 16] {
+    let mut body = info(index, 0, 0);
+    body[0] = u8::try_from(libc::AF_BRIDGE).expect("the address family fits into one byte");
     body
 }
 
@@ -315,9 +325,9 @@ fn parse(reply: &Reply) -> Link {
     let mac = find(attributes, libc::IFLA_ADDRESS)
         .and_then(|value| value.try_into().ok())
         .map(Mac);
-    let kind = find(attributes, libc::IFLA_LINKINFO)
-        .and_then(|info| find(info, libc::IFLA_INFO_KIND))
-        .map(text);
+    let details = find(attributes, libc::IFLA_LINKINFO).unwrap_or_default();
+    let kind = find(details, libc::IFLA_INFO_KIND).map(text);
+    let settings = find(details, libc::IFLA_INFO_DATA).unwrap_or_default();
     let flags = read_u32(body, 8).unwrap_or_default().cast_signed();
     let ipv6 = find(attributes, libc::IFLA_AF_SPEC)
         .and_then(|families| find(families, FAMILY_V6))
@@ -325,6 +335,7 @@ fn parse(reply: &Reply) -> Link {
     Link {
         index: read_u32(body, 4).unwrap_or_default(),
         name: find(attributes, libc::IFLA_IFNAME).map(text).unwrap_or_default(),
+        filters_vlans: kind.as_deref() == Some("bridge") && find(settings, VLAN_FILTERING) == Some(&[1]),
         kind: kind.unwrap_or_default(),
         mac,
         mtu: number(libc::IFLA_MTU).unwrap_or_default(),

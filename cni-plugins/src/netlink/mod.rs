@@ -7,6 +7,7 @@ pub mod netconf;
 pub mod socket;
 
 pub mod addr;
+pub mod bridge;
 pub mod conntrack;
 pub mod link;
 pub mod neigh;

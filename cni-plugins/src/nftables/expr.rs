@@ -7,6 +7,8 @@ use nix::libc;
 use super::family::Family;
 use crate::netlink::message::Message;
 
+/// `NFT_PAYLOAD_LL_HEADER`
+const LINK_HEADER: u32 = 0;
 /// `NFT_PAYLOAD_NETWORK_HEADER`
 pub(super) const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
@@ -163,6 +165,16 @@ impl Expr {
             base: TRANSPORT_HEADER,
             offset: 2,
             length: 2,
+            register,
+        }
+    }
+
+    /// Loads the hardware address that a frame says it comes from, which takes two registers.
+    pub fn hardware_source(register: u32) -> Expr {
+        Expr::Payload {
+            base: LINK_HEADER,
+            offset: 6,
+            length: 6,
             register,
         }
     }

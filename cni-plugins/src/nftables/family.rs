@@ -1,4 +1,4 @@
-//! The two address families.
+//! The two address families, and the families of tables.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -68,6 +68,31 @@ impl Family {
                 .to_vec(),
             Family::V6 => all.to_be_bytes().to_vec(),
         }
+    }
+}
+
+/// What the packets of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFamily {
+    /// Those of an address family.
+    Packets(Family),
+    /// `table bridge`: frames that a bridge takes.
+    Frames,
+}
+
+impl TableFamily {
+    /// `NFPROTO_IPV4`, `NFPROTO_IPV6` or `NFPROTO_BRIDGE`.
+    pub fn number(self) -> u8 {
+        match self {
+            TableFamily::Packets(family) => family.number(),
+            TableFamily::Frames => 7,
+        }
+    }
+}
+
+impl From<Family> for TableFamily {
+    fn from(family: Family) -> Self {
+        TableFamily::Packets(family)
     }
 }
 

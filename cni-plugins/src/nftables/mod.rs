@@ -9,4 +9,5 @@ pub mod family;
 pub mod expr;
 pub mod header;
 pub mod ruleset;
+pub mod chains;
 pub mod transaction;

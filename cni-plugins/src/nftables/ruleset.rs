@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::expr::Expr;
-use super::family::Family;
+use super::family::{Family, TableFamily};
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// Its family.
-    pub family: Family,
+    pub family: TableFamily,
     /// Its name.
     pub name: String,
     /// Its sets and maps, without their elements.
@@ -35,7 +35,8 @@ pub struct Chain {
 pub struct Hook {
     /// `nat`, `filter`, or `route`: packets whose addresses such a chain changes are routed again.
     pub kind: &'static str,
-    /// linux/netfilter.h: 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting.
+    /// linux/netfilter.h, and the same in linux/netfilter_bridge.h: 0 prerouting, 1 input, 2 forward, 3 output, 4
+    /// postrouting.
     pub number: u32,
     /// Chains at one hook are walked from low to high.
     pub priority: i32,
@@ -44,6 +45,12 @@ pub struct Hook {
 impl Hook {
     /// Before routing, before connections are tracked.
     pub const RAW_PREROUTING: Hook = Hook {
+        kind: "filter",
+        number: 0,
+        priority: -300,
+    };
+    /// What a port of a bridge receives.
+    pub const BRIDGE_PREROUTING: Hook = Hook {
         kind: "filter",
         number: 0,
         priority: -300,
@@ -115,6 +122,10 @@ pub enum Type {
     Protocol,
     /// `inet_service`
     Port,
+    /// `ifname`
+    Interface,
+    /// `ether_addr`
+    HardwareAddress,
 }
 
 impl Type {
@@ -125,6 +136,8 @@ impl Type {
             Type::Address(Family::V6) => 8,
             Type::Protocol => 12,
             Type::Port => 13,
+            Type::Interface => 41,
+            Type::HardwareAddress => 9,
         }
     }
 
@@ -133,6 +146,8 @@ impl Type {
         match self {
             Type::Address(family) => family.address_length(),
             Type::Protocol | Type::Port => 4,
+            Type::Interface => 16,
+            Type::HardwareAddress => 8,
         }
     }
 }

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::libc;
 
-use super::family::Family;
+use super::family::{Family, TableFamily};
 use super::ruleset::{Chain, Comments, Element, Rule, Set, Table};
 use crate::netlink::message::{Message, attributes, find, text};
 use crate::netlink::socket::{NetlinkError, Socket};
@@ -16,7 +16,6 @@ const BATCH_END: u16 = 17;
 const NEW_TABLE: u16 = 0;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
-const GET_CHAIN: u16 = 4;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
@@ -64,16 +63,16 @@ impl Transaction {
     }
 
     /// Deletes a table with everything in it.
-    pub fn delete_table(&mut self, family: Family, name: &str) {
-        self.push(family, DELETE_TABLE, 0, |message| {
+    pub fn delete_table(&mut self, family: impl Into<TableFamily>, name: &str) {
+        self.push(family.into(), DELETE_TABLE, 0, |message| {
             message.attr_str(TABLE, name);
         });
     }
 
     /// Adds an element to a set of `table`.
-    pub fn add_element(&mut self, family: Family, table: &str, element: &Element) {
+    pub fn add_element(&mut self, family: impl Into<TableFamily>, table: &str, element: &Element) {
         self.element(
-            family,
+            family.into(),
             table,
             element,
             NEW_ELEMENT,
@@ -82,8 +81,8 @@ impl Transaction {
     }
 
     /// Deletes an element from a set of `table`.
-    pub fn delete_element(&mut self, family: Family, table: &str, element: &Element) {
-        self.element(family, table, element, DELETE_ELEMENT, 0);
+    pub fn delete_element(&mut self, family: impl Into<TableFamily>, table: &str, element: &Element) {
+        self.element(family.into(), table, element, DELETE_ELEMENT, 0);
     }
 
     /// Whether there is nothing to do.
@@ -113,7 +112,7 @@ impl Transaction {
         socket.execute_batch(action, messages)
     }
 
-    fn push(&mut self, family: Family, kind: u16, flags: i32, fill: impl FnOnce(&mut Message)) {
+    fn push(&mut self, family: TableFamily, kind: u16, flags: i32, fill: impl FnOnce(&mut Message)) {
         let mut message = request(family, kind, flags);
         fill(&mut message);
         self.messages.push(message);
@@ -135,12 +134,12 @@ impl Transaction {
 
     /// Inserts a rule before all others of a chain that may belong to another program.
     pub fn insert_rule(&mut self, family: Family, table: &str, chain: &str, rule: &Rule) {
-        self.rule(family, table, chain, 0, rule);
+        self.rule(family.into(), table, chain, 0, rule);
     }
 
     /// Deletes one rule.
     pub fn delete_rule(&mut self, family: Family, table: &str, rule: &FoundRule) {
-        self.push(family, DELETE_RULE, 0, |message| {
+        self.push(family.into(), DELETE_RULE, 0, |message| {
             message
                 .attr_str(TABLE, table)
                 .attr_str(2, &rule.chain)
@@ -148,7 +147,7 @@ impl Transaction {
         });
     }
 
-    fn rule(&mut self, family: Family, table: &str, chain: &str, place: i32, rule: &Rule) {
+    fn rule(&mut self, family: TableFamily, table: &str, chain: &str, place: i32, rule: &Rule) {
         self.push(family, NEW_RULE, libc::NLM_F_CREATE | place, |message| {
             message.attr_str(TABLE, table).attr_str(2, chain);
             message.nest(4, |list| rule.exprs.iter().for_each(|expr| expr.encode(list)));
@@ -178,7 +177,7 @@ impl Transaction {
         });
     }
 
-    fn element(&mut self, family: Family, table: &str, element: &Element, kind: u16, flags: i32) {
+    fn element(&mut self, family: TableFamily, table: &str, element: &Element, kind: u16, flags: i32) {
         self.push(family, kind, flags, |message| {
             message
                 .attr_str(TABLE, table)
@@ -246,7 +245,11 @@ pub struct FoundRule {
 }
 
 /// All rules of a table; none if the table does not exist.
-pub fn rules(socket: &mut Socket, family: Family, table: &str) -> Result<Vec<FoundRule>, NetlinkError> {
+pub fn rules(
+    socket: &mut Socket,
+    family: impl Into<TableFamily>,
+    table: &str,
+) -> Result<Vec<FoundRule>, NetlinkError> {
     let mut message = request(family, GET_RULE, 0);
     message.attr_str(TABLE, table);
     let mut found = Vec::new();
@@ -265,7 +268,11 @@ pub fn rules(socket: &mut Socket, family: Family, table: &str) -> Result<Vec<Fou
 }
 
 /// The comments of all rules of a table by chain. Chains without rules do not show up.
-pub fn comments(socket: &mut Socket, family: Family, table: &str) -> Result<Comments, NetlinkError> {
+pub fn comments(
+    socket: &mut Socket,
+    family: impl Into<TableFamily>,
+    table: &str,
+) -> Result<Comments, NetlinkError> {
     let mut found = Comments::new();
     for rule in rules(socket, family, table)? {
         found.entry(rule.chain).or_default().push(rule.comment);
@@ -273,56 +280,10 @@ pub fn comments(socket: &mut Socket, family: Family, table: &str) -> Result<Comm
     Ok(found)
 }
 
-/// A base chain, which packets enter by themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseChain {
-    /// The number of its table's family.
-    pub family: u8,
-    /// Its table.
-    pub table: String,
-    /// Its name.
-    pub name: String,
-    /// As in [`super::ruleset::Hook`].
-    pub hook: u32,
-    /// Whether its policy drops packets.
-    pub drops: bool,
-}
-
-/// All base chains of all tables.
-pub fn base_chains(socket: &mut Socket) -> Result<Vec<BaseChain>, NetlinkError> {
-    let everything = Message::new(SUBSYSTEM << 8 | GET_CHAIN, 0, &[0; 4]);
-    let be32 = |value: &[u8]| value.try_into().ok().map(u32::from_be_bytes);
-    let mut found = Vec::new();
-    for reply in socket.dump("list the chains of nftables", everything)? {
-        let attributes = reply.body.get(4..).unwrap_or_default();
-        let Some(hook) = find(attributes, 4).and_then(|hook| find(hook, 1)).and_then(be32) else {
-            continue;
-        };
-        found.push(BaseChain {
-            family: reply.body.first().copied().unwrap_or_default(),
-            table: find(attributes, TABLE).map(text).unwrap_or_default(),
-            name: find(attributes, 3).map(text).unwrap_or_default(),
-            hook,
-            drops: find(attributes, 5).and_then(be32) == Some(0),
-        });
-    }
-    Ok(found)
-}
-
-/// Whether a table has a chain of this name.
-pub fn has_chain(socket: &mut Socket, family: Family, table: &str, name: &str) -> Result<bool, NetlinkError> {
-    let mut message = request(family, GET_CHAIN, 0);
-    message.attr_str(TABLE, table).attr_str(3, name);
-    match socket.get(&format!("look up chain {name} of table {table}"), message) {
-        Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
-        other => other.map(|_| true),
-    }
-}
-
 /// The elements of a set; none if the set or its table does not exist.
 pub fn elements(
     socket: &mut Socket,
-    family: Family,
+    family: impl Into<TableFamily>,
     table: &str,
     set: &str,
 ) -> Result<Vec<Element>, NetlinkError> {
@@ -353,7 +314,11 @@ pub fn elements(
 }
 
 /// Deletes a table. A missing table is not an error.
-pub fn delete_table(socket: &mut Socket, family: Family, name: &str) -> Result<(), NetlinkError> {
+pub fn delete_table(
+    socket: &mut Socket,
+    family: impl Into<TableFamily>,
+    name: &str,
+) -> Result<(), NetlinkError> {
     let mut transaction = Transaction::default();
     transaction.delete_table(family, name);
     match transaction.commit(socket, &format!("delete nftables table {name}"), None) {
@@ -370,8 +335,8 @@ fn absent_is_empty<T>(listing: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, N
 }
 
 /// `struct nfgenmsg`: family, version, resource.
-fn request(family: Family, kind: u16, flags: i32) -> Message {
-    Message::new(SUBSYSTEM << 8 | kind, flags, &[family.number(), 0, 0, 0])
+pub(super) fn request(family: impl Into<TableFamily>, kind: u16, flags: i32) -> Message {
+    Message::new(SUBSYSTEM << 8 | kind, flags, &[family.into().number(), 0, 0, 0])
 }
 
 fn batch_mark(kind: u16) -> Message {

@@ -83,7 +83,7 @@ impl Extent {
 /// The table. Of the chains for conditions only that of `own` is written; the others exist already.
 pub fn table(family: Family, extent: &Extent, own: &Conditions) -> Table {
     Table {
-        family,
+        family: family.into(),
         name: TABLE.to_string(),
         sets: sets(family, extent, own),
         chains: chains(family, extent, own),

@@ -48,6 +48,23 @@ impl Wire {
         }
     }
 
+    /// The same card, which claims to be another one.
+    pub(crate) fn disguised(self, mac: [u8; 6]) -> Self {
+        Wire { mac, ..self }
+    }
+
+    /// Sends a frame of no protocol, to an address that no bridge passes on.
+    pub(crate) fn send_to_bridge(&self) {
+        let frame = [
+            &[0x01, 0x80, 0xc2, 0, 0, 0x0e][..],
+            &self.mac,
+            &[0x88, 0xb5],
+            &[0; 46],
+        ]
+        .concat();
+        sendto(self.socket.as_raw_fd(), &frame, &self.link, MsgFlags::empty()).unwrap();
+    }
+
     /// Sends a packet whose network header and payload are `packet` to the card at `to`.
     fn send(&self, to: [u8; 6], packet: &[u8]) {
         let kind: [u8; 2] = if packet[0] >> 4 == 4 {
