@@ -69,7 +69,7 @@ net() {
     "$cargo" test --locked --package gantry-cni --test '*' || return
     others=$(tests/setup/go-plugins.sh) || return
     CNI_PATH_UNDER_TEST=$others "$cargo" test --locked --package gantry-cni \
-        --test netns --test configurations --test bandwidth --test firewall --test vlan --test macspoofchk
+        --test netns --test configurations --test bandwidth --test firewall --test macspoofchk
 }
 
 fuzz() {
@@ -110,6 +110,9 @@ vm() {
     tests/setup/images.sh && tests/vm/image.sh "${DEBIAN:-12}" || return
     mkdir -p target/node && tests/setup/give-back.sh target/node
     local binary
+    # The kernel of the machine filters VLANs, which not every kernel that runs the tests does.
+    VLAN_STORIES=$(tests/setup/test-binary.sh vlan --package gantry-cni) || return
+    export VLAN_STORIES
     binary=$(tests/setup/test-binary.sh vm) || return
     DEBIAN=${DEBIAN:-12} "$binary" "${ONLY:-}"
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Makes the disk that the VM boots from: the system of tests/vm/image.sh and what `make install` installs.
+# Beside it the program that VLAN_STORIES names, the plugins' stories about VLANs.
 # With `fresh` no pod is there and the service is not enabled: a machine that is to join a cluster.
 # usage: tests/vm/disk.sh 12|13 FILE [fresh]
 set -euo pipefail
@@ -19,6 +20,7 @@ if [ "${3:-}" != fresh ]; then
     # For stories that begin with nothing.
     install -m 644 target/images/demo.tar tests/vm/pods/{bomb,store,farewell}.yaml -t "$root/root"
     chroot "$root" systemctl --quiet enable gantry
+    install -m 755 "$VLAN_STORIES" "$root/root/vlan-stories"
 fi
 
 rm -f "$disk"

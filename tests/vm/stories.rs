@@ -16,6 +16,7 @@ pub const ALL: &[Story] = &[
         "systemd_starts_the_installed_unit",
         systemd_starts_the_installed_unit,
     ),
+    ("pods_are_in_vlans", pods_are_in_vlans),
     ("the_pods_answer", the_pods_answer),
     (
         "what_a_limited_pod_uses_is_shown",
@@ -312,4 +313,16 @@ fn cleanup_leaves_a_machine_without_a_node(vm: &mut Vm) {
         assert!(!left.contains(trace), "{trace} is left:\n{left}");
     }
     assert_eq!(vm.prints("ctr --namespace k8s.io containers list --quiet"), "");
+}
+
+/// The plugins' own stories, in namespaces of their own.
+fn pods_are_in_vlans(vm: &mut Vm) {
+    let said = vm.prints(
+        "cd /tmp && GANTRY_CNI=$(readlink -f /opt/cni/bin/bridge) /root/vlan-stories --include-ignored --test-threads=2 2>&1",
+    );
+    let passed = said
+        .lines()
+        .find_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
+    let passed: usize = passed.and_then(|count| count.parse().ok()).unwrap_or_default();
+    assert!(passed >= 6, "{said}");
 }

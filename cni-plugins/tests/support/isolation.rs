@@ -16,7 +16,13 @@ pub(crate) fn isolated(name: &str, story: impl FnOnce()) {
     let status = command
         .args(["--net", "--mount"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            name,
+            "--include-ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(INSIDE, "1")
         .stdout(Stdio::null())
         .status()

@@ -20,8 +20,15 @@ use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// Our program, where it is not the one that was built beside the tests.
+const OURS: &str = "GANTRY_CNI";
 /// A directory with plugins to test instead of ours; the reference implementation proves the stories.
 const UNDER_TEST: &str = "CNI_PATH_UNDER_TEST";
+
+fn ours_program() -> PathBuf {
+    let given = std::env::var_os(OURS);
+    given.map_or_else(|| env!("CARGO_BIN_EXE_gantry-cni").into(), PathBuf::from)
+}
 
 /// Runs `story` in a process of its own, inside new namespaces.
 pub(crate) fn isolated(name: &str, story: impl FnOnce(World)) {
@@ -73,7 +80,7 @@ impl World {
             let plugins = dir.path().join("bin");
             std::fs::create_dir(&plugins).unwrap();
             for name in gantry_cni::skel::Plugin::ALL.map(gantry_cni::skel::Plugin::name) {
-                std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gantry-cni"), plugins.join(name)).unwrap();
+                std::os::unix::fs::symlink(ours_program(), plugins.join(name)).unwrap();
             }
             plugins
         });
@@ -141,7 +148,7 @@ impl World {
     /// Calls our own plugin, whichever ones are tested.
     pub(crate) fn call_ours(&self, command: &str, conf: &Value, variables: &[(&str, &str)]) -> Answer {
         let program = self.dir().join(conf["type"].as_str().unwrap());
-        let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gantry-cni"), &program);
+        let _ = std::os::unix::fs::symlink(ours_program(), &program);
         let input = conf.to_string();
         call_raw(&program, &self.plugins, command, input.as_bytes(), variables)
     }
