@@ -118,8 +118,16 @@ pub fn watches_that_are_too_old_lose_nothing(cluster: &mut Cluster) {
             now => Err(format!("{now} of {all}")),
         });
         churn.change(cluster);
+        let told = proxy.expired();
         proxy.expire();
         churn.change(cluster);
+        // One that was not told yet counts as there, and two signs at once are one.
+        wait_for("all watches to be told so", LONG, || {
+            let now = proxy.expired();
+            (now >= told + all)
+                .then_some(())
+                .ok_or(format!("{now} after {told}"))
+        });
     }
     churn.wait_settled(cluster, CALM);
     cluster.create("pods", &pod("replaced", IDLE));
