@@ -111,6 +111,7 @@ struct Loop {
 pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cancel: CancellationToken) {
     let mut state = Loop::new(facts, outputs.events, outputs.counters);
     state.begin(&inputs.addresses.borrow_and_update());
+    state.take_network(&inputs.network.borrow_and_update());
     let mut node: Option<Arc<Node>> = None;
     loop {
         // Every arm is cancel-safe: the watches and the channels keep what was not taken.
@@ -124,7 +125,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
-            Ok(()) = inputs.network.changed() => (true, None),
+            Ok(()) = inputs.network.changed() => (state.take_network(&inputs.network.borrow_and_update()), None),
             Ok(()) = inputs.addresses.changed() => (false, None),
             Ok(()) = inputs.shutting_down.changed() => (false, None),
             Ok(()) = inputs.qos_cgroups.changed() => {
@@ -137,7 +138,6 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         (outputs.beat)();
         let before = std::mem::replace(&mut state.snapshot, inputs.snapshot.borrow_and_update().clone());
         report_node |= before.runtime != state.snapshot.runtime;
-        state.facts.settings.network = inputs.network.borrow_and_update().clone();
         let mut changed = state.take(
             inputs.desired.borrow_and_update().clone(),
             &before,
@@ -186,6 +186,12 @@ impl Loop {
             counters,
             facts,
         }
+    }
+
+    /// The Node has this network from now on, and is to be reported again.
+    fn take_network(&mut self, network: &PodNetwork) -> bool {
+        self.facts.settings.network.clone_from(network);
+        true
     }
 
     /// Recomputes what depends on a changed input; returns whether the report changed.

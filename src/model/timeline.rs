@@ -134,21 +134,23 @@ impl Timelines {
 
     /// Records that the API server has taken a status of a pod; returns whether it can be seen, as with `observe`.
     pub fn write(&mut self, name: &PodName, began: Timestamp, took: Duration) -> bool {
-        let entry = Entry {
-            took,
-            ..moment(began)
-        };
         let is_ended = self.ended.contains(name);
         let Some(timeline) = self.pods.get_mut(name).filter(|_| !is_ended) else {
             let early = Arc::make_mut(self.early.entry(name.clone()).or_default());
             let number = next_write(early);
-            early.insert(number, entry);
+            early.insert(number, written(began, took));
             return false;
         };
-        let timeline = Arc::make_mut(timeline);
-        let number = next_write(&mut timeline.entries);
-        timeline.add(number, entry);
+        Arc::make_mut(timeline).write(began, took);
         true
+    }
+
+    /// The same of a pod of which nothing is left on the node: no start can follow that it would belong to.
+    pub fn write_of_ended(&mut self, name: &PodName, began: Timestamp, took: Duration) -> bool {
+        let timeline = self.pods.get_mut(name);
+        timeline
+            .map(|timeline| Arc::make_mut(timeline).write(began, took))
+            .is_some()
     }
 
     /// Nothing of the pod is left on the node: of such pods only the last few are remembered.
@@ -206,13 +208,15 @@ impl Timeline {
     fn take(&mut self, observed: &Entries, since: Timestamp) {
         for (what, entry) in observed.iter().filter(|(_, entry)| entry.began >= since) {
             match what {
-                What::StatusWritten(_) => {
-                    let number = next_write(&mut self.entries);
-                    self.add(number, entry.clone());
-                }
+                What::StatusWritten(_) => self.write(entry.began, entry.took),
                 what => self.add(what.clone(), entry.clone()),
             }
         }
+    }
+
+    fn write(&mut self, began: Timestamp, took: Duration) {
+        let number = next_write(&mut self.entries);
+        self.add(number, written(began, took));
     }
 
     fn add(&mut self, what: What, entry: Entry) {
@@ -260,6 +264,13 @@ fn moment(at: Timestamp) -> Entry {
         image: None,
         pulled: None,
         error: None,
+    }
+}
+
+fn written(began: Timestamp, took: Duration) -> Entry {
+    Entry {
+        took,
+        ..moment(began)
     }
 }
 
@@ -416,6 +427,24 @@ mod tests {
             "16 StatusWritten(2)",
         ];
         check(&timelines, &expected);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_the_next_start_of_a_pod_that_is_gone() {
+        let mut timelines = started();
+        timelines.end(&name());
+        assert!(timelines.write_of_ended(&name(), at(7), Duration::ZERO));
+        let other = PodName::new("default", "other");
+        timelines.write(&other, at(7), Duration::ZERO);
+        timelines.end(&other);
+        assert!(!timelines.write_of_ended(&other, at(8), Duration::ZERO));
+        assert!(timelines.early.is_empty(), "{timelines:?}");
+        let entries = &timelines.get(&name()).unwrap().entries;
+        assert!(entries.contains_key(&What::StatusWritten(1)));
+        // The next pod of that name is there, and its start is not recorded yet.
+        assert!(!timelines.write(&name(), at(9), Duration::ZERO));
+        timelines.record(&outcome("u2", vec![step(StepKind::RunSandbox, "", 8)]));
+        check(&timelines, &["8 run sandbox", "9 StatusWritten(1)"]);
     }
 
     #[test]

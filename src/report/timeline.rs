@@ -22,7 +22,13 @@ impl Loop {
 
     /// Records that the API server has taken a status; returns whether it was recorded.
     pub(super) fn record_write(&mut self, write: &StatusWritten) -> bool {
-        self.report.timelines.write(&write.pod, write.began, write.took)
+        let is_there = self.known_pod(&write.pod).is_some();
+        let timelines = &mut self.report.timelines;
+        let (pod, began, took) = (&write.pod, write.began, write.took);
+        match is_there {
+            true => timelines.write(pod, began, took),
+            false => timelines.write_of_ended(pod, began, took),
+        }
     }
 
     /// Records what a newer status shows for the first time.
