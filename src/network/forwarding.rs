@@ -1,5 +1,6 @@
 //! Forwarding between the pods' bridge and other devices: the kernel's setting, and the host's own firewall.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -36,8 +37,13 @@ pub(super) const SETTINGS: &str = "/proc/sys/net";
 const ROUTERS: &str = "accept_ra.before";
 
 /// Allows forwarding, and keeps below `state_dir` what the setting was before where it is changed. `settings` is
-/// [`SETTINGS`].
-pub(super) fn enable(setting: &Setting, settings: &Path, state_dir: &Path) -> io::Result<()> {
+/// [`SETTINGS`]; `is_uplink` says of a link whether a router may be behind it.
+pub(super) fn enable(
+    setting: &Setting,
+    settings: &Path,
+    state_dir: &Path,
+    is_uplink: impl Fn(&str) -> bool,
+) -> io::Result<()> {
     let path = settings.join(setting.path);
     let before = std::fs::read_to_string(&path)?;
     if before.trim() == "1" {
@@ -45,25 +51,29 @@ pub(super) fn enable(setting: &Setting, settings: &Path, state_dir: &Path) -> io
     }
     std::fs::create_dir_all(state_dir)?;
     if setting.path == IPV6.path {
-        keep_routers(&settings.join("ipv6/conf"), state_dir)?;
+        keep_routers(&settings.join("ipv6/conf"), state_dir, is_uplink)?;
     }
     std::fs::write(state_dir.join(setting.kept), &before)?;
     std::fs::write(path, "1\n")
 }
 
 /// A host that forwards IPv6 packets does not believe routers any more, and would lose its default route, unless it is told
-/// to (`accept_ra` 2).
-fn keep_routers(links: &Path, state_dir: &Path) -> io::Result<()> {
-    let mut names = Vec::new();
+/// to (`accept_ra` 2). That must not be told of links to pods and containers, which forwarding protects from until now
+/// (CVE-2020-10749).
+fn keep_routers(links: &Path, state_dir: &Path, is_uplink: impl Fn(&str) -> bool) -> io::Result<()> {
+    let kept = state_dir.join(ROUTERS);
+    // An agent that was killed in here has changed some of these.
+    let before = std::fs::read_to_string(&kept).unwrap_or_default();
+    let mut names: BTreeSet<String> = before.lines().map(str::to_owned).collect();
     for entry in std::fs::read_dir(links)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let is_of_all = matches!(&*name, "all" | "default" | "lo");
         let believes = std::fs::read_to_string(links.join(&name).join("accept_ra"));
-        if !is_of_all && believes.is_ok_and(|text| text.trim() == "1") {
-            names.push(name);
+        if is_uplink(&name) && believes.is_ok_and(|text| text.trim() == "1") {
+            names.insert(name);
         }
     }
-    std::fs::write(state_dir.join(ROUTERS), names.join("\n"))?;
+    let names: Vec<String> = names.into_iter().collect();
+    std::fs::write(kept, names.join("\n"))?;
     for name in names {
         ignore_missing(std::fs::write(links.join(name).join("accept_ra"), "2\n"))?;
     }
@@ -152,17 +162,24 @@ mod tests {
         let read = |path: &str| std::fs::read_to_string(settings.path().join(path)).unwrap();
         write(IPV4.path, "0\n");
         write(IPV6.path, "0\n");
-        let links = ["eth0", "static", "all"].map(|link| format!("ipv6/conf/{link}/accept_ra"));
+        let links = ["eth0", "eth1", "docker0"].map(|link| format!("ipv6/conf/{link}/accept_ra"));
         for (link, believes) in links.iter().zip(["1\n", "0\n", "1\n"]) {
             write(link, believes);
         }
+        let enable = |setting: &Setting| {
+            let is_uplink = |link: &str| link.starts_with("eth");
+            super::enable(setting, settings.path(), state.path(), is_uplink).unwrap();
+        };
         for _ in 0..2 {
             for setting in [IPV4, IPV6] {
-                enable(&setting, settings.path(), state.path()).unwrap();
+                enable(&setting);
                 assert_eq!(read(setting.path), "1\n");
             }
         }
         assert_eq!(links.each_ref().map(|link| read(link)), ["2\n", "0\n", "1\n"]);
+        // An agent was killed after it had changed a link and before it allowed forwarding.
+        write(IPV6.path, "0\n");
+        enable(&IPV6);
         restore(settings.path(), state.path()).unwrap();
         assert_eq!([read(IPV4.path), read(IPV6.path)], ["0\n", "0\n"]);
         assert_eq!(links.each_ref().map(|link| read(link)), ["1\n", "0\n", "1\n"]);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::routes::host_routes;
-use super::subnet::{self, SubnetError};
+use super::subnet::{self, HostRoute, SubnetError};
 use super::{conflist, forwarding};
 use crate::disk::write::{self, Writing, remove_if_there};
 use crate::model::pod_network::of_family;
@@ -112,13 +112,19 @@ pub(super) async fn set_up(settings: &NetworkSettings) -> Result<Network, Networ
         write_whole(&ours, &text).map_err(file("write", &ours))?;
     }
     let of_networks = Path::new(forwarding::SETTINGS);
+    let is_uplink = |link: &str| {
+        let is_default = |route: &HostRoute| route.destination.prefix_len() == 0 && route.device == link;
+        // The links of pods and containers are made of software.
+        routes.iter().any(is_default) || Path::new("/sys/class/net").join(link).join("device").exists()
+    };
     for subnet in &chosen {
         let setting = match subnet {
             IpNet::V4(_) => forwarding::IPV4,
             IpNet::V6(_) => forwarding::IPV6,
         };
         let path = of_networks.join(setting.path);
-        forwarding::enable(&setting, of_networks, &settings.state_dir).map_err(file("write", &path))?;
+        forwarding::enable(&setting, of_networks, &settings.state_dir, is_uplink)
+            .map_err(file("write", &path))?;
     }
     Ok(Network::Ours(chosen))
 }
