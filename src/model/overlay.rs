@@ -121,6 +121,29 @@ pub enum Peers {
     Known(Arc<[Arc<Peer>]>),
 }
 
+impl Peers {
+    /// Becomes what is known now; what was known stays while it cannot be read. Returns whether it has changed.
+    pub fn take(&mut self, now: Peers) -> bool {
+        let is_kept = matches!((&*self, &now), (Peers::Known(_), Peers::Unreadable(_)));
+        !is_kept && replace(self, now)
+    }
+}
+
+impl ClusterNetwork {
+    /// As [`Peers::take`].
+    pub fn take(&mut self, now: ClusterNetwork) -> bool {
+        let was_read = matches!(self, ClusterNetwork::Stated { .. } | ClusterNetwork::Unstated);
+        let is_kept = was_read && matches!(now, ClusterNetwork::Unreadable(_));
+        !is_kept && replace(self, now)
+    }
+}
+
+fn replace<T: PartialEq>(before: &mut T, now: T) -> bool {
+    let differs = *before != now;
+    *before = now;
+    differs
+}
+
 /// What a cluster says of its pod network: the `net-conf.json` of flannel's ConfigMap.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ClusterNetwork {

@@ -59,14 +59,7 @@ pub async fn run(path: PathBuf, out: watch::Sender<Peers>, cancel: CancellationT
             Some(peers) => Peers::Known(peers),
             None => Peers::Unreadable(format!("the file of peers {} cannot be read", path.display())),
         };
-        out.send_if_modified(|before| {
-            let is_kept = matches!((&*before, &now), (Peers::Known(_), Peers::Unreadable(_)));
-            let differs = !is_kept && *before != now;
-            if differs {
-                *before = now;
-            }
-            differs
-        });
+        out.send_if_modified(|before| before.take(now));
         // Every arm only waits, and the whole file is read each time.
         tokio::select! {
             () = cancel.cancelled() => return,

@@ -5,19 +5,24 @@ use futures::StreamExt as _;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::watch_object;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::follow::follow;
 use super::pace::Pace;
+use super::peers::forbidden;
 use super::pods::first_line;
-use super::refusal::refusal;
+use crate::model::bounds::shortened;
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::{ClusterNetwork, Transport};
 
 const NAMESPACE: &str = "kube-flannel";
 const NAME: &str = "kube-flannel-cfg";
 const KEY: &str = "net-conf.json";
+/// How many bytes of a problem are shown: it may repeat what is in the ConfigMap.
+const SHOWN: usize = 256;
 
 /// Flannel's configuration, as far as it is read.
 #[derive(Deserialize)]
@@ -44,56 +49,38 @@ struct Backend {
 
 /// Watches the ConfigMap until canceled.
 pub async fn run(
-    mut clients: watch::Receiver<kube::Client>,
+    clients: watch::Receiver<kube::Client>,
     out: watch::Sender<ClusterNetwork>,
     cancel: CancellationToken,
 ) {
     let mut logged = LastLogged::default();
-    loop {
-        let client = clients.borrow_and_update().clone();
+    let watch = |client| {
         let api: kube::Api<ConfigMap> = kube::Api::namespaced(client, NAMESPACE);
-        let mut changes = kube::runtime::watcher::watch_object(api, NAME)
-            .backoff(Pace::new())
-            .boxed();
-        loop {
-            // Every arm may be canceled: what was not taken is still in the stream.
-            let next = tokio::select! {
-                () = cancel.cancelled() => return,
-                Ok(()) = clients.changed() => break,
-                next = changes.next() => next,
-            };
-            let Some(next) = next else { break };
-            let now = match next {
-                Ok(None) => ClusterNetwork::Unstated,
-                Ok(Some(map)) => read(&map),
-                Err(error) => ClusterNetwork::Unreadable(match refusal(&error) {
-                    Some(refusal) => {
-                        format!("the API server does not show this node the cluster's pod network: {refusal}")
-                    }
-                    None => format!("cannot watch the cluster's pod network: {}", first_line(&error)),
-                }),
-            };
-            publish(now, &mut logged, &out);
-        }
-    }
+        watch_object(api, NAME).backoff(Pace::new()).boxed()
+    };
+    let take = |next| {
+        let now = match next {
+            Ok(None) => ClusterNetwork::Unstated,
+            Ok(Some(map)) => read(&map),
+            Err(error) => ClusterNetwork::Unreadable(match forbidden(&error) {
+                Some(why) => {
+                    format!("the API server does not show this node the cluster's pod network: {why}")
+                }
+                None => format!("cannot watch the cluster's pod network: {}", first_line(&error)),
+            }),
+        };
+        publish(now, &mut logged, &out);
+    };
+    follow(clients, cancel, watch, take).await;
 }
 
-/// What was once read stays in force while it cannot be read.
 fn publish(now: ClusterNetwork, logged: &mut LastLogged<String>, out: &watch::Sender<ClusterNetwork>) {
     match &now {
         ClusterNetwork::Unreadable(text) if logged.is_news(text) => tracing::warn!("{text}; retrying"),
         ClusterNetwork::Unreadable(_) => {}
         _ => logged.clear(),
     }
-    out.send_if_modified(|before| {
-        let is_kept = matches!(now, ClusterNetwork::Unreadable(_))
-            && matches!(before, ClusterNetwork::Stated { .. } | ClusterNetwork::Unstated);
-        let differs = !is_kept && *before != now;
-        if differs {
-            *before = now;
-        }
-        differs
-    });
+    out.send_if_modified(|before| before.take(now));
 }
 
 fn read(map: &ConfigMap) -> ClusterNetwork {
@@ -103,6 +90,7 @@ fn read(map: &ConfigMap) -> ClusterNetwork {
         Some(text) => network(text).map_err(|problem| format!("{KEY}: {problem}")),
     };
     read.unwrap_or_else(|problem| {
+        let problem = shortened(problem, SHOWN);
         ClusterNetwork::Unreadable(format!(
             "the ConfigMap {NAMESPACE}/{NAME} does not say what the pod network is: {problem}; correct it, or set \
              networkBackend"

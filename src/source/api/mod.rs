@@ -8,6 +8,6 @@ pub mod pods;
 pub mod objects;
 pub mod services;
 pub mod node;
-mod refusal;
+mod follow;
 pub mod peers;
 pub mod cluster_network;

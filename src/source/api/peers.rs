@@ -16,12 +16,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::follow::follow;
 use super::pace::Pace;
-use super::pods::first_line;
-use super::refusal::refusal;
+use super::pods::{first_line, refusal};
+use crate::model::bounds::shortened;
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::annotation;
 use crate::model::overlay::{Backend, Mac, Peer, Peers, Transport};
+
+/// What an administrator does who wants the nodes to read each other.
+const REMEDY: &str = "as the cluster's administrator, run: kubectl apply -f packaging/pod-network.yaml (from gantry's sources)";
+/// How many bytes of a node's problems are shown: they repeat what is in its annotations.
+const SHOWN: usize = 256;
 
 /// What has to be read of a Node: a status with its images is many times as long.
 type Node = Object<Cidrs, NotUsed>;
@@ -52,32 +58,29 @@ fn default_vni() -> u32 {
 
 /// Watches the nodes until canceled. While the API server is unreachable, those that are known stay.
 pub async fn run(
-    mut clients: watch::Receiver<kube::Client>,
+    clients: watch::Receiver<kube::Client>,
     out: watch::Sender<Peers>,
     cancel: CancellationToken,
 ) {
     let resource = ApiResource::erase::<FullNode>(&());
     let mut nodes = Nodes::default();
-    loop {
-        let client = clients.borrow_and_update().clone();
+    let watch = |client| {
         let api: kube::Api<Node> = kube::Api::all_with(client, &resource);
-        let mut events = kube::runtime::watcher(api, watcher::Config::default())
+        kube::runtime::watcher(api, watcher::Config::default())
             .backoff(Pace::new())
-            .boxed();
-        loop {
-            // Every arm may be canceled: an event that was not taken is still in the stream.
-            let event = tokio::select! {
-                () = cancel.cancelled() => return,
-                Ok(()) = clients.changed() => break,
-                event = events.next() => event,
-            };
-            match event {
-                Some(Ok(event)) => nodes.take(event, &out),
-                Some(Err(error)) => nodes.fail(&error, &out),
-                None => break,
-            }
-        }
-    }
+            .boxed()
+    };
+    let take = |event| match event {
+        Ok(event) => nodes.take(event, &out),
+        Err(error) => nodes.fail(&error, &out),
+    };
+    follow(clients, cancel, watch, take).await;
+}
+
+/// What the API server says, with what an administrator does about it, if this node may not read what the pod network needs.
+pub(super) fn forbidden(error: &watcher::Error) -> Option<String> {
+    let status = refusal(error).filter(|status| status.code == 403)?;
+    Some(format!("{}; {REMEDY}", status.message))
 }
 
 /// What is known of the nodes.
@@ -126,30 +129,18 @@ impl Nodes {
 
     fn publish(&self, out: &watch::Sender<Peers>) {
         let peers: Arc<[Arc<Peer>]> = self.known.values().flatten().cloned().collect();
-        out.send_if_modified(|before| {
-            let now = Peers::Known(peers);
-            let differs = *before != now;
-            *before = now;
-            differs
-        });
+        out.send_if_modified(|before| before.take(Peers::Known(peers)));
     }
 
     fn fail(&mut self, error: &watcher::Error, out: &watch::Sender<Peers>) {
-        let text = match refusal(error) {
-            Some(refusal) => format!("the API server does not show this node the other nodes: {refusal}"),
+        let text = match forbidden(error) {
+            Some(why) => format!("the API server does not show this node the other nodes: {why}"),
             None => format!("cannot watch the nodes of the pod network: {}", first_line(error)),
         };
         if self.failure.is_news(&text) {
             tracing::warn!("{text}; retrying");
         }
-        out.send_if_modified(|before| match before {
-            Peers::Known(_) => false,
-            Peers::Unreadable(former) if *former == text => false,
-            Peers::Unreadable(_) | Peers::Unknown => {
-                *before = Peers::Unreadable(text);
-                true
-            }
-        });
+        out.send_if_modified(|before| before.take(Peers::Unreadable(text)));
     }
 
     /// The node's entries, those of before where they are the same. What is wrong with it is logged once.
@@ -159,7 +150,7 @@ impl Nodes {
         match problems.is_empty() {
             true => drop(self.problems.remove(&name)),
             false => {
-                let text = problems.join("; ");
+                let text = shortened(problems.join("; "), SHOWN);
                 if self.problems.entry(name.clone()).or_default().is_news(&text) {
                     tracing::warn!(
                         node = name,
