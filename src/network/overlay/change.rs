@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::kernel::Kernel;
 use super::operation::{Operation, Route};
 use super::own::Own;
-use super::plan::Plan;
+use super::plan::{Plan, on_device};
 use super::wanted::{Place, Wanted, is_elsewhere};
 use crate::model::overlay::{Mac, Peer};
 
@@ -84,7 +84,12 @@ impl Settled {
         let gone = touched.former.iter().filter(goes);
         operations.extend(gone.cloned().map(Operation::RemoveRoute));
         if let Some(index) = self.place.device {
-            self.on_device(index, touched, kernel, &mut operations);
+            let those = (&touched.neighbors, &touched.forwarding);
+            operations.extend(
+                on_device(index, &self.wanted, kernel, those)
+                    .into_iter()
+                    .flatten(),
+            );
         }
         for route in touched.routes.iter().filter_map(|to| self.wanted.routes.get(to)) {
             // A way of somebody else's is the whole plan's to judge.
@@ -100,39 +105,6 @@ impl Settled {
             }
         }
         Some(operations)
-    }
-
-    fn on_device(&self, index: u32, touched: &Touched, kernel: &Kernel, operations: &mut Vec<Operation>) {
-        let wanted = &self.wanted;
-        for mac in &touched.forwarding {
-            if let (None, Some(address)) = (wanted.forwarding.get(mac), kernel.forwarding.get(&(index, *mac)))
-            {
-                let (mac, address) = (*mac, *address);
-                operations.push(Operation::RemoveForwarding { index, mac, address });
-            }
-        }
-        for address in &touched.neighbors {
-            if !wanted.neighbors.contains_key(address) && kernel.neighbors.contains_key(&(index, *address)) {
-                let address = *address;
-                operations.push(Operation::RemoveNeighbor { index, address });
-            }
-        }
-        for address in &touched.neighbors {
-            let mac = wanted.neighbors.get(address);
-            if let Some(mac) = mac.filter(|mac| kernel.neighbors.get(&(index, *address)) != Some(mac)) {
-                let (address, mac) = (*address, *mac);
-                operations.push(Operation::SetNeighbor { index, address, mac });
-            }
-        }
-        for mac in &touched.forwarding {
-            let address = wanted.forwarding.get(mac);
-            if let Some(address) =
-                address.filter(|address| kernel.forwarding.get(&(index, *mac)) != Some(address))
-            {
-                let (mac, address) = (*mac, *address);
-                operations.push(Operation::SetForwarding { index, mac, address });
-            }
-        }
     }
 }
 

@@ -6,6 +6,8 @@
 //! Everything on the VXLAN device belongs to the overlay. A route by another link is the overlay's if it says so
 //! ([`PROTOCOL`]); those of others are left alone.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -15,7 +17,7 @@ use super::operation::{Device, Operation, Route};
 use super::own::{Own, Way, device_name, device_prefix, pod_mtu};
 use super::problem::Problem;
 use super::wanted::{PROTOCOL, Place, Wanted, wanted};
-use crate::model::overlay::Peer;
+use crate::model::overlay::{Mac, Peer};
 
 /// The kernel's own routes (`RTPROT_KERNEL`).
 const OF_KERNEL: u8 = 2;
@@ -54,10 +56,16 @@ pub(super) fn plan(own: &Own, peers: &[Arc<Peer>], kernel: &Kernel) -> Plan {
         let is_of_family = own.network.addr().is_ipv4() == route.destination.addr().is_ipv4();
         is_of_family && (is_of_device || route.protocol == PROTOCOL)
     };
-    remove(&wanted, device, kernel, is_own, &mut plan.operations);
+    remove_routes(&wanted, kernel, is_own, &mut plan.operations);
     if let Some(index) = device {
+        let all = (
+            &all_neighbors(index, &wanted, kernel),
+            &all_endpoints(index, &wanted, kernel),
+        );
+        let [go, come] = on_device(index, &wanted, kernel, all);
+        plan.operations.extend(go);
         addresses(own, index, kernel, &mut plan.operations);
-        add_on_device(&wanted, index, kernel, &mut plan.operations);
+        plan.operations.extend(come);
     }
     for route in wanted.routes.values() {
         let mut foreign = kernel.routes_to(route.destination).filter(|other| !is_own(other));
@@ -164,9 +172,8 @@ fn is_as_wanted(link: &Link, wanted: &Device) -> bool {
 }
 
 /// What goes first: routes before what they lead to.
-fn remove(
+fn remove_routes(
     wanted: &Wanted,
-    device: Option<u32>,
     kernel: &Kernel,
     is_own: impl Fn(&Route) -> bool,
     operations: &mut Vec<Operation>,
@@ -175,19 +182,6 @@ fn remove(
         let replaced = wanted.routes.get(&route.destination);
         if replaced.is_none_or(|wanted| wanted.metric != route.metric) {
             operations.push(Operation::RemoveRoute(route.clone()));
-        }
-    }
-    let Some(index) = device else { return };
-    for ((_, mac), address) in kernel.forwarding.iter().filter(|((link, _), _)| *link == index) {
-        if !wanted.forwarding.contains_key(mac) {
-            let (mac, address) = (*mac, *address);
-            operations.push(Operation::RemoveForwarding { index, mac, address });
-        }
-    }
-    for (_, address) in kernel.neighbors.keys().filter(|(link, _)| *link == index) {
-        if !wanted.neighbors.contains_key(address) {
-            let address = *address;
-            operations.push(Operation::RemoveNeighbor { index, address });
         }
     }
 }
@@ -215,19 +209,50 @@ fn addresses(own: &Own, index: u32, kernel: &Kernel, operations: &mut Vec<Operat
     }
 }
 
-fn add_on_device(wanted: &Wanted, index: u32, kernel: &Kernel, operations: &mut Vec<Operation>) {
-    for (address, mac) in &wanted.neighbors {
-        if kernel.neighbors.get(&(index, *address)) != Some(mac) {
-            let (address, mac) = (*address, *mac);
-            operations.push(Operation::SetNeighbor { index, address, mac });
+/// Those that are there or shall be.
+fn all_neighbors(index: u32, wanted: &Wanted, kernel: &Kernel) -> BTreeSet<IpAddr> {
+    let found = kernel.neighbors.keys().filter(|(link, _)| *link == index);
+    let found = found.map(|(_, address)| *address);
+    found.chain(wanted.neighbors.keys().copied()).collect()
+}
+
+/// As [`all_neighbors`].
+fn all_endpoints(index: u32, wanted: &Wanted, kernel: &Kernel) -> BTreeSet<Mac> {
+    let found = kernel.forwarding.keys().filter(|(link, _)| *link == index);
+    let found = found.map(|(_, mac)| *mac);
+    found.chain(wanted.forwarding.keys().copied()).collect()
+}
+
+/// What has to go from the device, and what has to come, of the neighbors with these addresses and of the forwarding entries
+/// for these endpoints.
+pub(super) fn on_device(
+    index: u32,
+    wanted: &Wanted,
+    kernel: &Kernel,
+    (addresses, endpoints): (&BTreeSet<IpAddr>, &BTreeSet<Mac>),
+) -> [Vec<Operation>; 2] {
+    let (mut go, mut come) = (Vec::new(), Vec::new());
+    for mac in endpoints.iter().copied() {
+        let found = kernel.forwarding.get(&(index, mac)).copied();
+        match (wanted.forwarding.get(&mac).copied(), found) {
+            (None, Some(address)) => go.push(Operation::RemoveForwarding { index, mac, address }),
+            (Some(address), found) if found != Some(address) => {
+                come.push(Operation::SetForwarding { index, mac, address });
+            }
+            _ => {}
         }
     }
-    for (mac, address) in &wanted.forwarding {
-        if kernel.forwarding.get(&(index, *mac)) != Some(address) {
-            let (address, mac) = (*address, *mac);
-            operations.push(Operation::SetForwarding { index, mac, address });
+    for address in addresses.iter().copied() {
+        let found = kernel.neighbors.get(&(index, address)).copied();
+        match (wanted.neighbors.get(&address).copied(), found) {
+            (None, Some(_)) => go.push(Operation::RemoveNeighbor { index, address }),
+            (Some(mac), found) if found != Some(mac) => {
+                come.push(Operation::SetNeighbor { index, address, mac });
+            }
+            _ => {}
         }
     }
+    [go, come]
 }
 
 #[cfg(test)]
