@@ -30,6 +30,7 @@ pub mod ipam;
 pub mod netlink;
 pub mod netns;
 pub mod nftables;
+pub mod owners;
 pub mod sysctl;
 mod text;
 

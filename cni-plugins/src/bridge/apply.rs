@@ -18,7 +18,7 @@ use crate::netlink::link::{self, Link, Mac, NewVeth};
 use crate::netlink::socket::{HostNet, Socket};
 use crate::netlink::{addr, bridge, neigh, netconf, route};
 use crate::nftables::family::Family;
-use crate::portmap::apply::Claim;
+use crate::owners::Claim;
 use crate::request::Request;
 use crate::types::{CniResult, Code, Error, Interface};
 use crate::{netns, sysctl};

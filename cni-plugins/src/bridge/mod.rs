@@ -21,7 +21,7 @@ use crate::bridge::conf::{Conf, Ipam};
 use crate::bridge::included::Work;
 use crate::netlink::link::Mac;
 use crate::netlink::socket::Socket;
-use crate::portmap::apply::Claim;
+use crate::owners::Claim;
 use crate::request::{Attachment, Request};
 use crate::types::{CniResult, Error};
 use crate::{host_local, ipam};

@@ -3,16 +3,13 @@
 //! One table for all networks, with the same two rules however many pods there are; a pod is an element of each of two sets.
 //! Ports that are in neither are nobody's business here. The table goes with its last pod.
 
-use std::collections::HashSet;
-
 use crate::netlink::link::Mac;
 use crate::netlink::socket::{NetlinkError, Socket};
 use crate::nftables::expr::{Expr, interface_name};
 use crate::nftables::family::TableFamily;
 use crate::nftables::ruleset::{Chain, Element, Hook, Rule, Set, Table, Type, padded};
 use crate::nftables::transaction::{self, Transaction, comments, look_and_change};
-use crate::portmap::apply::Claim;
-use crate::portmap::rules::{owner, owner_network};
+use crate::owners::{Claim, is_gone, is_of_network, owner_of};
 use crate::request::{Attachment, Request};
 
 /// The table of all networks.
@@ -82,10 +79,6 @@ fn elements(port: &str, mac: Mac, owner: &str) -> [Element; 2] {
         element(SENDERS, [name.clone(), padded(&mac.0)].concat()),
         element(PORTS, name),
     ]
-}
-
-fn owner_of(request: &Request) -> String {
-    owner(&request.network, &request.container_id, &request.ifname)
 }
 
 /// Takes frames from `mac` only on the pod's port, from now on. What is left of an earlier pod with a port of this name goes,
@@ -161,8 +154,7 @@ pub fn remove(socket: &mut Socket, request: &Request) -> Result<(), NetlinkError
 
 /// Stops checking the ports of all pods of a network.
 pub fn remove_network(socket: &mut Socket, network: &str) -> Result<(), NetlinkError> {
-    let network = owner_network(network);
-    remove_where(socket, |owner| owner.split(' ').next() == Some(network.as_str()))
+    remove_where(socket, is_of_network(network))
 }
 
 /// Stops checking the ports of this network's pods that no longer exist.
@@ -171,33 +163,14 @@ pub fn collect_garbage(
     request: &Request,
     valid: &[Attachment],
 ) -> Result<(), NetlinkError> {
-    let network = owner_network(&request.network);
-    let valid: HashSet<String> = valid
-        .iter()
-        .map(|one| owner(&request.network, &one.container_id, &one.ifname))
-        .collect();
-    remove_where(socket, |found| {
-        found.split(' ').next() == Some(network.as_str()) && !valid.contains(found)
-    })
+    remove_where(socket, is_gone(request, valid))
 }
 
 /// Removes the elements of owners for which `is_gone` returns true, and the table with the last element.
 fn remove_where(socket: &mut Socket, is_gone: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
     look_and_change(socket, "remove the check of source addresses", |socket| {
-        let (away, staying): (Vec<_>, Vec<_>) = present(socket)?
-            .into_iter()
-            .partition(|old| is_gone(&old.comment));
-        let mut change = Transaction::default();
-        if away.is_empty() {
-            return Ok(None);
-        }
-        if staying.is_empty() {
-            change.delete_table(FAMILY, TABLE);
-        } else {
-            away.iter()
-                .for_each(|old| change.delete_element(FAMILY, TABLE, old));
-        }
-        Ok(Some(change))
+        let removal = transaction::removal(FAMILY, TABLE, present(socket)?, &is_gone);
+        Ok(removal.map(|(change, _)| change))
     })
 }
 

@@ -201,6 +201,28 @@ impl Transaction {
     }
 }
 
+/// The removal of those of a table's elements whose owners are gone, and of the table with the last element. Absent if none is;
+/// returned beside it are the elements.
+pub fn removal(
+    family: impl Into<TableFamily>,
+    table: &str,
+    present: Vec<Element>,
+    is_gone: &impl Fn(&str) -> bool,
+) -> Option<(Transaction, Vec<Element>)> {
+    let (away, staying): (Vec<_>, Vec<_>) = present.into_iter().partition(|old| is_gone(&old.comment));
+    if away.is_empty() {
+        return None;
+    }
+    let (family, mut change) = (family.into(), Transaction::default());
+    if staying.is_empty() {
+        change.delete_table(family, table);
+    } else {
+        away.iter()
+            .for_each(|old| change.delete_element(family, table, old));
+    }
+    Some((change, away))
+}
+
 /// Reads, computes a change and commits it, again and again until the change is based on the current state. `look`
 /// returns `None` when there is nothing to change.
 pub fn look_and_change(

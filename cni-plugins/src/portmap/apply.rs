@@ -9,21 +9,13 @@ use ipnet::IpNet;
 use nix::libc;
 
 use super::conf::Conf;
-use super::rules::{Extent, TABLE, Target, elements, mappings_for, owner_network, set_names, table};
+use super::rules::{Extent, TABLE, Target, elements, mappings_for, set_names, table};
 use crate::netlink::socket::{NetlinkError, Socket};
 use crate::netlink::{conntrack, route};
 use crate::nftables::family::Family;
 use crate::nftables::ruleset::Element;
 use crate::nftables::transaction::{self, Transaction, comments, look_and_change};
-
-/// Whose a port is that another pod has already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// The later pod's: it is the one that is alive.
-    Later,
-    /// The one's that has it.
-    Present,
-}
+use crate::owners::{Claim, is_of_network};
 
 /// Forwards the ports of `conf` to the pod at `pod`, on behalf of `owner`.
 pub fn forward(
@@ -80,20 +72,11 @@ pub fn remove(socket: &mut Socket, is_gone: impl Fn(&str) -> bool) -> Result<(),
         look_and_change(socket, "stop forwarding ports of the host", |socket| {
             let known = Extent::known(&comments(socket, family, TABLE)?);
             let present = all_elements(socket, family, &known)?;
-            let (away, staying): (Vec<_>, Vec<_>) =
-                present.into_iter().partition(|old| is_gone(&old.comment));
-            let mut change = Transaction::default();
-            if away.is_empty() {
-                return Ok(None);
-            }
-            if staying.is_empty() {
-                change.delete_table(family, TABLE);
-            } else {
-                away.iter()
-                    .for_each(|old| change.delete_element(family, TABLE, old));
-            }
-            gone = away;
-            Ok(Some(change))
+            let removal = transaction::removal(family, TABLE, present, &is_gone);
+            Ok(removal.map(|(change, away)| {
+                gone = away;
+                change
+            }))
         })?;
         forget_udp(socket, family, &gone)?;
     }
@@ -102,8 +85,7 @@ pub fn remove(socket: &mut Socket, is_gone: impl Fn(&str) -> bool) -> Result<(),
 
 /// Removes the elements of all pods of a network.
 pub fn remove_network(socket: &mut Socket, network: &str) -> Result<(), NetlinkError> {
-    let network = owner_network(network);
-    remove(socket, |owner| owner.split(' ').next() == Some(network.as_str()))
+    remove(socket, is_of_network(network))
 }
 
 /// The first mapping's element that is not in the kernel.

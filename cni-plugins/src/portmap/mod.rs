@@ -7,14 +7,11 @@ pub mod key;
 pub mod rules;
 pub mod loopback;
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
 use crate::netlink::socket::Socket;
-use crate::portmap::apply::Claim;
+use crate::owners::{Claim, is_gone, owner_of};
 use crate::portmap::conf::{Conf, pod_addresses};
-use crate::portmap::rules::owner;
 use crate::request::{Attachment, Request};
 use crate::types::{CniResult, Error};
 
@@ -49,7 +46,7 @@ pub fn restore(request: &Request) -> Result<(), Error> {
 }
 
 fn forward(request: &Request, conf: &Conf, result: &CniResult, claim: Claim) -> Result<(), Error> {
-    let owner = owner(&request.network, &request.container_id, &request.ifname);
+    let owner = owner_of(request);
     let mut socket = Socket::netfilter()?;
     for pod in pod_addresses(result, &request.ifname) {
         apply::forward(&mut socket, conf, pod, &owner, claim)?;
@@ -64,7 +61,7 @@ pub fn del(request: &Request) -> Result<(), Error> {
 }
 
 fn remove(request: &Request) -> Result<(), Error> {
-    let owner = owner(&request.network, &request.container_id, &request.ifname);
+    let owner = owner_of(request);
     Ok(apply::remove(&mut Socket::netfilter()?, |found| found == owner)?)
 }
 
@@ -72,7 +69,7 @@ fn remove(request: &Request) -> Result<(), Error> {
 pub fn check(request: &Request) -> Result<(), Error> {
     let conf = conf::read(request)?;
     let (_, result) = request.chained("portmap")?;
-    let owner = owner(&request.network, &request.container_id, &request.ifname);
+    let owner = owner_of(request);
     let mut socket = Socket::netfilter()?;
     for pod in pod_addresses(&result, &request.ifname) {
         if let Some(difference) = apply::missing(&mut socket, &conf, pod, &owner)? {
@@ -89,11 +86,5 @@ pub fn status(request: &Request) -> Result<(), Error> {
 
 /// Stops forwarding the ports of this network's pods that no longer exist.
 pub fn collect_garbage(request: &Request, valid: &[Attachment]) -> Result<(), Error> {
-    let network = rules::owner_network(&request.network);
-    let valid: HashSet<String> = valid
-        .iter()
-        .map(|one| owner(&request.network, &one.container_id, &one.ifname))
-        .collect();
-    let is_gone = |found: &str| found.split(' ').next() == Some(network.as_str()) && !valid.contains(found);
-    Ok(apply::remove(&mut Socket::netfilter()?, is_gone)?)
+    Ok(apply::remove(&mut Socket::netfilter()?, is_gone(request, valid))?)
 }

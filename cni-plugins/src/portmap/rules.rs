@@ -352,20 +352,6 @@ fn snat_elements(conf: &Conf, target: Target, owner: &str) -> Vec<Element> {
     }
 }
 
-/// The owner name of an attachment's elements, shorter than the 128 bytes allowed for a comment.
-pub fn owner(network: &str, container_id: &str, ifname: &str) -> String {
-    format!(
-        "{} {} {ifname}",
-        owner_network(network),
-        short_enough(container_id, 64)
-    )
-}
-
-/// The first part of the owner's name.
-pub fn owner_network(network: &str) -> String {
-    short_enough(network, 40)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,11 +470,5 @@ mod tests {
             "snat-24".to_string(),
         ];
         assert_eq!(sets, own.into());
-    }
-
-    #[test]
-    fn owners_fit_into_a_comment() {
-        let long = "x".repeat(255);
-        assert!(owner(&long, &long, &"i".repeat(15)).len() < 127);
     }
 }
