@@ -230,6 +230,10 @@ mod tests {
             subnet: "fd00:10:244:2::/64".parse().unwrap(),
             backend: Backend::HostGw,
         };
+        // As the README shows it.
+        let shown = "---\nbackendData:\n  VNI: 1\n  VtepMAC: 1a:2b:3c:4d:5e:6f\nbackendType: vxlan\nname: vm-1\npublicIP: \"192.0.2.1\"\n\
+                     subnet: 10.244.1.0/24\n";
+        assert_eq!(text(&vxlan()), shown);
         let text = text(&vxlan()) + &text(&gateway);
         let read = read(&text).unwrap();
         assert_eq!(

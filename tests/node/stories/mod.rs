@@ -89,6 +89,7 @@ pub fn all() -> Vec<Story> {
         story!(network::a_machine_with_an_entry_in_the_file_of_peers_is_one_of_the_network),
         story!(network::another_networks_configuration_is_respected),
         story!(network::a_pod_has_an_address_of_each_ip_family),
+        story!(network::a_pod_may_have_an_ipv6_address_alone),
         story!(network::a_machine_of_both_ip_families_is_one_of_the_network_in_both),
         story!(network::the_loopback_s_guard_stands_whoever_flushes_rules),
         story!(prometheus::prometheus_reads_every_page_in_every_format),

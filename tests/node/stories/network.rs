@@ -271,6 +271,22 @@ pub fn a_pod_has_an_address_of_each_ip_family(node: &mut Node) {
     );
 }
 
+pub fn a_pod_may_have_an_ipv6_address_alone(node: &mut Node) {
+    node.flag("--network-cidr=fd00:10:244::/48");
+    node.start_agent();
+    node.manifest("server.yaml", &manifest::web("server", "from the server"));
+    node.manifest("client.yaml", &manifest::idle("client"));
+    let server = node.wait_running("server");
+    node.wait_running("client");
+    let address = ip(&server);
+    assert!(address.starts_with("fd00:10:244::"), "{address}");
+    assert_eq!(server["status"]["podIPs"], serde_json::json!([{"ip": address}]));
+    wait_http(&format!("[{address}]:8080"), "/", "from the server");
+    let url = format!("http://[{address}]:8080/");
+    let said = node.prints(&["exec", "client-node-1", "--", "wget", "-q", "-O", "-", &url]);
+    assert_eq!(said, "from the server\n");
+}
+
 pub fn a_machine_of_both_ip_families_is_one_of_the_network_in_both(node: &mut Node) {
     let own = "2001:db8::10";
     let shown = run(&["ip", "-o", "address", "show", "to", NODE_IP]);
