@@ -34,7 +34,8 @@ use crate::model::memory::{Executed, Memory, PodMemory, QosCgroups};
 use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::object::Objects;
 use crate::model::outcome::Outcome;
-use crate::model::pod::{Desired, PodName, PodUid};
+use crate::model::placement::NodeMarks;
+use crate::model::pod::{Desired, Pod, PodName, PodUid, Volume, VolumeSource};
 use crate::model::request::CgroupSetting;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
@@ -295,6 +296,7 @@ impl Loop {
         let allotted = wanted.as_ref().map(|pod| allocation::allotted(pod, saved));
         let desired = allotted.as_deref();
         let before = self.memory.pods.get(name).cloned();
+        let marks = desired.and_then(|pod| self.marks_for(pod));
         let view = PlanView {
             name,
             runtime_ready: self.snapshot.runtime.runtime_fault.is_none(),
@@ -310,6 +312,7 @@ impl Loop {
                 .unwrap_or(&no_objects),
             services: &services,
             allocatable: &self.rooms.limits.allocatable,
+            node: marks.as_ref(),
         };
         let mut plan = plan_pod::plan(
             desired,
@@ -339,6 +342,15 @@ impl Loop {
             None => self.memory.pods.remove(name),
         };
         (subject.unwrap_or_else(|| PodUid(String::new())), plan, changed)
+    }
+
+    /// The node's labels, for a pod with volumes that are bound to nodes.
+    fn marks_for(&self, pod: &Pod) -> Option<NodeMarks> {
+        let is_claim = |volume: &Volume| matches!(volume.source, VolumeSource::Claim { .. });
+        match &*self.node.borrow() {
+            ApiNode::Present(node) if pod.volumes.iter().any(is_claim) => Some(NodeMarks::of(node)),
+            _ => None,
+        }
     }
 
     /// Clears pull failures: the missing image may exist now.

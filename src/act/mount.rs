@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 
+use crate::disk::beneath::{self, Links, MountPoints};
 use crate::model::resources::Bytes;
 
 /// Whether the kernel supports the option `noswap` (since 6.4); cleared when the first mount is rejected.
@@ -45,6 +47,25 @@ pub(super) fn is_tmpfs(path: &Path) -> io::Result<bool> {
     let device = |path| nix::sys::stat::lstat(path).map(|stat| stat.st_dev);
     let kind = nix::sys::statfs::statfs(path)?.filesystem_type();
     Ok(kind == nix::sys::statfs::TMPFS_MAGIC && device(path)? != device(parent)?)
+}
+
+/// Whether something is mounted at exactly this path, be it another directory of the same file system.
+pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(true);
+    };
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+    match beneath::open(
+        beneath::root(parent)?,
+        name,
+        flags,
+        Links::Refused,
+        MountPoints::Refused,
+    ) {
+        Ok(_) => Ok(false),
+        Err(Errno::EXDEV) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Unmounts everything at and below a directory, the latest mount first.

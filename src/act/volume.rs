@@ -1,6 +1,7 @@
 //! Creates the volumes of a pod.
 
 mod atomic;
+mod bind;
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::context::Work;
 use super::effect::Effect;
+use super::failure::failure;
 use super::files::{FileError, Whose};
 use super::mount;
 use super::projects::ProjectIds;
@@ -24,12 +26,16 @@ const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 /// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
     let VolumeRequest { volume, kind } = request;
+    let is_unprocessed = matches!(kind, VolumeKind::Unprocessed { .. });
+    let patience = match kind {
+        VolumeKind::Bind { group: Some(_), .. } => bind::GROUP_PATIENCE,
+        _ => work.context.files.patience,
+    };
     let made = match place(&kind) {
         Some((whose, path)) => {
             let projects = work.context.projects.clone();
             let making = move || make(&kind, &projects).map(|()| kind);
-            work.in_place(whose, &path, work.context.files.patience, making)
-                .await
+            work.in_place(whose, &path, patience, making).await
         }
         None => make(&kind, &ProjectIds::default())
             .map(|()| kind)
@@ -41,6 +47,9 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
             fact: None,
         }),
         Ok(_) => Ok(Effect::PLAIN),
+        Err(FileError::Failed(error)) if is_unprocessed => {
+            Err(failure(reason::pod::FAILED_MOUNT, error.to_string()))
+        }
         Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| {
             format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
         })),
@@ -54,8 +63,11 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
             kind: HostPathKind::Unchecked,
             ..
         }
+        | VolumeKind::Unprocessed { .. }
         | VolumeKind::Missing { .. } => None,
-        VolumeKind::HostPath { path, .. } => Some((Whose::Host, path.clone())),
+        VolumeKind::HostPath { path, .. } | VolumeKind::Bind { source: path, .. } => {
+            Some((Whose::Host, path.clone()))
+        }
         VolumeKind::Directory { path, .. }
         | VolumeKind::Tmpfs { path, .. }
         | VolumeKind::Files { path, .. } => Some((Whose::Pod, path.clone())),
@@ -81,7 +93,15 @@ fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
             let group = group.map(u32::try_from).transpose().map_err(io::Error::other)?;
             atomic::write(path, files, group)
         }
-        VolumeKind::Missing { message } => Err(io::Error::other(message.clone())),
+        VolumeKind::Bind {
+            source,
+            path,
+            access,
+            group,
+        } => bind::mount(source, path, *access, *group),
+        VolumeKind::Unprocessed { message } | VolumeKind::Missing { message } => {
+            Err(io::Error::other(message.clone()))
+        }
     }
 }
 

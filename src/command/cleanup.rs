@@ -197,6 +197,7 @@ async fn remove_pod(
         objects: &objects,
         services: &services,
         allocatable: &allocatable,
+        node: None,
     };
     let mut failure = String::from("it still exists");
     for _ in 0..ROUNDS {

@@ -4,6 +4,7 @@
 //! The differences between callers are options here, each with its reason.
 
 pub mod beneath;
+pub mod group;
 pub mod project;
 pub mod tree;
 pub mod usage;

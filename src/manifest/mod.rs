@@ -18,7 +18,7 @@ mod defaults;
 mod pod_resources;
 mod field_value;
 mod validate;
-mod convert;
+pub(crate) mod convert;
 mod uid;
 mod static_pod;
 mod api_pod;

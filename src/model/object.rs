@@ -5,8 +5,9 @@
 //! gets an object by its kind ([`lookup`]), so that it cannot mistake one kind for another. Nothing in this module prints
 //! an object's content.
 //!
-//! Volumes with drivers will add PersistentVolumeClaims, PersistentVolumes, VolumeAttachments and CSIDrivers: each a
-//! variant of [`Reference`] and of [`Object`] and a reader of its own.
+//! A claim brings the volume that it is bound to: that is no reference of the pod's own, but of the claim.
+//! Volumes with drivers will add VolumeAttachments and CSIDrivers: each a variant of [`Reference`] and of [`Object`] and
+//! a reader of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use self::content::Content;
 use self::kinds::{ConfigMap, RuntimeClass, Secret, Token, TrustBundle, Values};
+use super::persistent::{Claim, ClaimKey, PersistentVolume};
 use super::pod::{PodName, PodUid};
 
 pub mod content;
@@ -132,6 +134,10 @@ pub enum Reference {
     RuntimeClass(String),
     /// Trust anchors.
     TrustAnchors(TrustAnchors),
+    /// A PersistentVolumeClaim.
+    Claim(ClaimKey),
+    /// A PersistentVolume, by name.
+    PersistentVolume(String),
 }
 
 impl fmt::Display for Reference {
@@ -139,6 +145,8 @@ impl fmt::Display for Reference {
         match self {
             Reference::Object(key) => key.fmt(f),
             Reference::RuntimeClass(name) => write!(f, "RuntimeClass {name}"),
+            Reference::Claim(key) => write!(f, "PersistentVolumeClaim {key}"),
+            Reference::PersistentVolume(name) => write!(f, "PersistentVolume {name}"),
             Reference::TrustAnchors(TrustAnchors::Named(name)) => write!(f, "ClusterTrustBundle {name}"),
             Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => {
                 write!(f, "ClusterTrustBundles of signer {signer}")
@@ -168,6 +176,10 @@ pub enum Object {
     RuntimeClass(RuntimeClass),
     /// Of [`Reference::TrustAnchors`].
     TrustBundle(TrustBundle),
+    /// Of a [`Reference::Claim`].
+    Claim(Claim),
+    /// Of a [`Reference::PersistentVolume`].
+    PersistentVolume(PersistentVolume),
 }
 
 impl Object {
@@ -176,7 +188,11 @@ impl Object {
         match self {
             Object::ConfigMap(map) => map.immutable,
             Object::Secret(secret) => secret.immutable,
-            Object::Token(_) | Object::RuntimeClass(_) | Object::TrustBundle(_) => false,
+            Object::Token(_)
+            | Object::RuntimeClass(_)
+            | Object::TrustBundle(_)
+            | Object::Claim(_)
+            | Object::PersistentVolume(_) => false,
         }
     }
 
@@ -185,7 +201,22 @@ impl Object {
         match self {
             Object::ConfigMap(map) => Some(Values::ConfigMap(map)),
             Object::Secret(secret) => Some(Values::Secret(secret)),
-            Object::Token(_) | Object::RuntimeClass(_) | Object::TrustBundle(_) => None,
+            Object::Token(_)
+            | Object::RuntimeClass(_)
+            | Object::TrustBundle(_)
+            | Object::Claim(_)
+            | Object::PersistentVolume(_) => None,
+        }
+    }
+
+    /// The object that this one refers to itself: a bound claim to its volume.
+    pub fn brings(&self) -> Option<Reference> {
+        match self {
+            Object::Claim(claim) => {
+                let volume = claim.bound_to().ok()?;
+                Some(Reference::PersistentVolume(volume.to_owned()))
+            }
+            _ => None,
         }
     }
 
@@ -195,6 +226,8 @@ impl Object {
             (Object::Secret(_), Reference::Object(key)) => key.kind == ObjectKind::Secret,
             (Object::Token(_), Reference::Token(_))
             | (Object::RuntimeClass(_), Reference::RuntimeClass(_))
+            | (Object::Claim(_), Reference::Claim(_))
+            | (Object::PersistentVolume(_), Reference::PersistentVolume(_))
             | (Object::TrustBundle(_), Reference::TrustAnchors(_)) => true,
             _ => false,
         }
@@ -250,6 +283,17 @@ impl Objects {
     /// Whether it was requested and there is no answer yet.
     pub fn is_asked(&self, key: &Reference) -> bool {
         matches!(self.get(key), Some(Known::Asked))
+    }
+
+    /// What the known objects among these bring ([`Object::brings`]).
+    pub fn brought_by<'a>(
+        &'a self,
+        keys: impl IntoIterator<Item = &'a Reference> + 'a,
+    ) -> impl Iterator<Item = Reference> + 'a {
+        keys.into_iter().filter_map(|key| match self.get(key) {
+            Some(Known::Found(object)) => object.brings(),
+            _ => None,
+        })
     }
 
     /// Whether both have the same values, without comparing their contents.

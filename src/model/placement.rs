@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Node;
+use serde::{Deserialize, Serialize};
 
 /// What a pod requires of its node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,7 +19,7 @@ pub struct Placement {
 }
 
 /// Requirements that must all hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Term {
     /// `matchExpressions`
     pub labels: Vec<Requirement>,
@@ -27,7 +28,7 @@ pub struct Term {
 }
 
 /// What is required of one label or field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirement {
     /// The label's or the field's name.
     pub key: String,
@@ -36,7 +37,7 @@ pub struct Requirement {
 }
 
 /// A condition on a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Test {
     /// It is one of these.
     In(Vec<String>),

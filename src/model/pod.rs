@@ -15,12 +15,13 @@ pub use super::container::{
     Container, Mount, OnResize, Propagation, PullPolicy, RecursiveReadOnly, ResizePolicy,
 };
 pub use super::desired::{Desired, Provenance, SourceSet};
+pub use super::host_path::HostPathKind;
 pub use super::pod_name::{NameParts, PodName, PodUid};
 pub use super::port::{Port, Protocol};
 pub use super::problem::{Problem, ProblemKind};
 pub use super::restart::RestartPolicy;
-pub use super::security::{ContainerSecurity, PodSecurity, Profile, SeLinux};
-pub use super::volume::{HostPathKind, Medium, Volume, VolumeSource};
+pub use super::security::{ContainerSecurity, GroupChange, PodSecurity, Profile, SeLinux};
+pub use super::volume::{ClaimOrigin, Medium, Volume, VolumeSource};
 
 /// What annotates a static pod's source.
 pub const OF_FILE: &str = "file";

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::object::lookup::Lookup;
 use super::object::{ObjectKey, ObjectKind, Objects, Reference, TokenKey};
+use super::persistent::ClaimKey;
 use super::pod::{Pod, VolumeSource};
 use super::value::{EnvValue, FileSource, TokenFile};
 
@@ -12,8 +13,13 @@ use super::value::{EnvValue, FileSource, TokenFile};
 pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     let mut all = BTreeSet::new();
     for volume in &pod.volumes {
-        let VolumeSource::Projected { sources, .. } = &volume.source else {
-            continue;
+        let sources = match &volume.source {
+            VolumeSource::Projected { sources, .. } => sources,
+            VolumeSource::Claim { claim, .. } => {
+                all.insert(Reference::Claim(self::claim(pod, claim)));
+                continue;
+            }
+            VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } => continue,
         };
         for source in sources {
             match source {
@@ -37,6 +43,22 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     all.extend(pull_secrets(pod));
     all.extend(pod.runtime_class.clone().map(Reference::RuntimeClass));
     all
+}
+
+/// The same with what those objects refer to themselves, as far as it is known: the volumes of claims.
+pub fn all_references(pod: &Pod, objects: &Objects) -> BTreeSet<Reference> {
+    let mut all = references(pod);
+    let brought: Vec<Reference> = objects.brought_by(&all).collect();
+    all.extend(brought);
+    all
+}
+
+/// The key of a claim that a pod names.
+pub fn claim(pod: &Pod, name: &str) -> ClaimKey {
+    ClaimKey {
+        namespace: pod.name.namespace.clone(),
+        name: name.to_owned(),
+    }
 }
 
 /// The Secrets of a pod's `imagePullSecrets`.

@@ -16,6 +16,7 @@ use super::probe::Hook;
 use super::registry::Credential;
 use super::resources::Bytes;
 use super::run_as::RunAs;
+use super::security::GroupChange;
 
 /// The sandbox that a container is created in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,11 +231,36 @@ pub enum VolumeKind {
         /// The files.
         files: Arc<Payload>,
     },
+    /// A directory of the host that is mounted in the pod's directory (a `local` PersistentVolume).
+    Bind {
+        /// The directory.
+        source: PathBuf,
+        /// Where it is mounted.
+        path: PathBuf,
+        /// Whether nothing may be written.
+        access: Access,
+        /// The group that its files are given to (`fsGroup`), and when.
+        group: Option<(i64, GroupChange)>,
+    },
+    /// A volume of which it is not known yet what it is; reported like the kubelet's failure to process it.
+    Unprocessed {
+        /// `error processing PVC default/data: PVC is not bound`
+        message: String,
+    },
     /// A volume that cannot be made, and why; reported like a failure to make it.
     Missing {
         /// `configmap "a" not found`
         message: String,
     },
+}
+
+/// Whether a volume may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It may.
+    ReadWrite,
+    /// It is mounted read-only.
+    ReadOnly,
 }
 
 /// A placeholder in the texts of a [`ContainerRequest`] for the address of the sandbox that the plan creates. No

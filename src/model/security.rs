@@ -27,6 +27,16 @@ pub struct SeLinux {
     pub level: String,
 }
 
+/// When the files of a volume are given to the pod's group (`fsGroupChangePolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupChange {
+    /// Each time the volume is mounted.
+    #[default]
+    Always,
+    /// Only if its root directory does not belong to the group.
+    OnRootMismatch,
+}
+
 /// `spec.securityContext`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodSecurity {
@@ -42,6 +52,8 @@ pub struct PodSecurity {
     pub supplemental_groups_strict: bool,
     /// `fsGroup`
     pub fs_group: Option<i64>,
+    /// `fsGroupChangePolicy`
+    pub group_change: GroupChange,
     /// `sysctls`, in order.
     pub sysctls: Vec<(String, String)>,
     /// `seccompProfile`

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::host_path::HostPathKind;
 use super::resources::Bytes;
 use super::value::{FileSource, Projection};
 
@@ -44,6 +45,15 @@ pub enum VolumeSource {
         /// What must exist, or is created.
         kind: HostPathKind,
     },
+    /// A PersistentVolume, through a claim.
+    Claim {
+        /// The name of the PersistentVolumeClaim, in the pod's namespace.
+        claim: String,
+        /// `readOnly`
+        read_only: bool,
+        /// Who made the claim.
+        origin: ClaimOrigin,
+    },
     /// Files generated from objects and from the pod itself.
     Projected {
         /// The volume type in the manifest.
@@ -55,6 +65,15 @@ pub enum VolumeSource {
     },
 }
 
+/// Who made the claim that a volume names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimOrigin {
+    /// A person or a controller (`persistentVolumeClaim`).
+    Named,
+    /// The control plane, for this very pod (`ephemeral`): a claim of that name that is not the pod's is not used.
+    OfPod,
+}
+
 /// `emptyDir.medium`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Medium {
@@ -63,26 +82,4 @@ pub enum Medium {
     Disk,
     /// A tmpfs.
     Memory,
-}
-
-/// `hostPath.type` (Kubernetes: *Volumes, hostPath*).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum HostPathKind {
-    /// Nothing is checked.
-    #[default]
-    Unchecked,
-    /// A directory, created (0755) if missing.
-    DirectoryOrCreate,
-    /// A directory must exist.
-    Directory,
-    /// A file, created (0644) if missing.
-    FileOrCreate,
-    /// A file must be there.
-    File,
-    /// A UNIX socket must exist.
-    Socket,
-    /// A character device must exist.
-    CharDevice,
-    /// A block device must exist.
-    BlockDevice,
 }

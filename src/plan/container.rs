@@ -9,6 +9,7 @@ use k8s_cri::v1::{
     PodSandboxConfig,
 };
 
+use super::claim;
 use super::content::Origin;
 use super::environment::{self, Environment, Room};
 use super::sandbox;
@@ -52,14 +53,15 @@ pub(super) fn request(
         Ok(env) => (env, None),
         Err(message) => (Environment::default(), Some(message)),
     };
-    let sub_paths = match sub_path::mounts(pod, container, &env, room, policy) {
+    let sub_paths = match sub_path::mounts(origin, container, &env, room) {
         Ok(mounts) => mounts,
         Err(message) => {
             refusal.get_or_insert(message);
             Vec::new()
         }
     };
-    if let Some(message) = unmountable(container, home).or_else(|| security::refusal(container)) {
+    let unmountable = unmountable(container, home).or_else(|| claim::unresolved(origin, container));
+    if let Some(message) = unmountable.or_else(|| security::refusal(container)) {
         refusal.get_or_insert(message);
     }
     let mut expanded = |texts: &[String]| {
@@ -73,7 +75,7 @@ pub(super) fn request(
         command,
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        mounts: mounts(pod, container, termination_file.as_deref(), home, policy),
+        mounts: mounts(origin, container, termination_file.as_deref(), home),
         labels: labels::of_container(&pod.name, &pod.uid, &container.name),
         annotations: ContainerAnnotations::new(pod, container, attempt).write(),
         log_path: format!("{}/{attempt}.log", container.name),
@@ -216,15 +218,10 @@ fn termination_file(pod: &Pod, container: &Container, attempt: u32, policy: &Nod
 
 /// Volumes in the manifest's order, the hosts file unless the container mounts something there, the termination message
 /// file.
-fn mounts(
-    pod: &Pod,
-    container: &Container,
-    termination: Option<&Path>,
-    home: &Home,
-    policy: &NodePolicy,
-) -> Vec<Mount> {
+fn mounts(origin: Origin<'_>, container: &Container, termination: Option<&Path>, home: &Home) -> Vec<Mount> {
+    let Origin { pod, policy, .. } = origin;
     let volumes = container.mounts.iter().enumerate().filter_map(|(index, mount)| {
-        let whole = volume::host_path(pod, &mount.volume, policy)?;
+        let whole = volume::host_path(origin, &mount.volume)?;
         let host = match &mount.sub_path {
             Some(_) => volume::sub_path_target(pod, &mount.volume, &container.name, index, policy),
             None => whole,
@@ -286,6 +283,7 @@ mod tests {
             services: &Default::default(),
             allocatable: &Default::default(),
             ips: &[],
+            node: None,
         };
         request(origin, &pod.containers[0], 3, &home, &mut Room::of_plan())
     }

@@ -10,6 +10,7 @@ use crate::model::object::content::Content;
 use crate::model::object::kinds::{Token, Values};
 use crate::model::object::lookup::Lookup;
 use crate::model::object::{ObjectKind, Objects, Payload, ProjectedFile};
+use crate::model::placement::NodeMarks;
 use crate::model::pod::{Container, Pod};
 use crate::model::reference::{UNSYNCED_ANCHORS, object, token, unsynced};
 use crate::model::request::{POD_IP, POD_IPS};
@@ -32,6 +33,8 @@ pub(super) struct Origin<'a> {
     pub(super) services: &'a Services,
     /// The node's allocatable resources, which are the limit of what is not limited.
     pub(super) allocatable: &'a Amounts,
+    /// The node's labels; `None`: not known.
+    pub(super) node: Option<&'a NodeMarks>,
     /// The addresses of the sandbox; none until it exists.
     pub(super) ips: &'a [IpAddr],
 }
@@ -408,6 +411,7 @@ mod tests {
             services: &Default::default(),
             allocatable: &allocatable,
             ips: &[],
+            node: None,
         })
     }
 

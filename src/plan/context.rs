@@ -31,6 +31,7 @@ impl<'a> PlanContext<'a> {
             objects: self.view.objects,
             services: self.view.services,
             allocatable: self.view.allocatable,
+            node: self.view.node,
             ips,
         }
     }

@@ -330,6 +330,7 @@ mod tests {
             services: &Default::default(),
             allocatable: &Amounts::default(),
             ips: &[],
+            node: None,
         };
         environment(&pod.containers[0], origin, &mut Room::of_plan())
     }

@@ -88,6 +88,7 @@ mod tests {
             services: &Default::default(),
             allocatable: &Default::default(),
             ips: &[],
+            node: None,
         };
         let home = Home {
             sandbox: SandboxRef::Made,

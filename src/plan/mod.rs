@@ -20,6 +20,7 @@ mod container;
 mod context;
 mod security;
 mod volume;
+mod claim;
 mod pull;
 mod sub_path;
 mod dns;
@@ -36,6 +37,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::object::Objects;
+use crate::model::placement::NodeMarks;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::resources::Amounts;
 use crate::model::runtime::{ObservedImage, RuntimeHandler};
@@ -68,6 +70,8 @@ pub struct PlanView<'a> {
     pub objects: &'a Objects,
     /// The Services of the cluster.
     pub services: &'a Services,
+    /// The node's labels; `None`: not known.
+    pub node: Option<&'a NodeMarks>,
     /// The node's allocatable resources, which a container sees as the limit of what is not limited.
     pub allocatable: &'a Amounts,
 }

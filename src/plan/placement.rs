@@ -10,9 +10,14 @@ pub(super) fn is_on_its_node(placement: &Placement, node: &NodeMarks) -> bool {
     let mut selector = placement.selector.iter();
     selector.all(|(key, value)| node.labels.get(key) == Some(value))
         && match &placement.affinity {
-            Some(terms) => terms.iter().any(|term| holds(term, node)),
+            Some(terms) => holds_one(terms, node),
             None => true,
         }
+}
+
+/// Whether a node holds one of these terms.
+pub(super) fn holds_one(terms: &[Term], node: &NodeMarks) -> bool {
+    terms.iter().any(|term| holds(term, node))
 }
 
 /// Whether the pod restricts the nodes that it may run on.

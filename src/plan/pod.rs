@@ -328,6 +328,7 @@ mod tests {
             objects: &case.objects,
             services: &Default::default(),
             allocatable: &Default::default(),
+            node: None,
         };
         let plan = plan(
             case.desired.as_ref(),

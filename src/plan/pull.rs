@@ -95,6 +95,7 @@ mod tests {
             services: &Services::NoCluster,
             allocatable: &Amounts::default(),
             ips: &[],
+            node: None,
         };
         let found = credentials(&keyring(origin), image)?;
         let described = |found: Credential| {

@@ -502,6 +502,7 @@ mod tests {
                 objects: &Default::default(),
                 services: &Default::default(),
                 allocatable: &Default::default(),
+                node: None,
             };
             let policy = sample::policy();
             let plan =

@@ -209,6 +209,7 @@ mod tests {
                 services: &Default::default(),
                 allocatable: &Default::default(),
                 ips: &[],
+                node: None,
             };
             let made = request(origin, 0).handler.map(drop);
             assert_eq!(
@@ -249,6 +250,7 @@ mod tests {
                 services: &Services::NoCluster,
                 allocatable: &Amounts::default(),
                 ips: &[],
+                node: None,
             };
             let found = request(origin, 0).handler;
             assert_eq!(found.as_deref().map_err(String::as_str), expected);

@@ -148,6 +148,7 @@ mod tests {
             services,
             allocatable: &Default::default(),
             ips: &[],
+            node: None,
         };
         let result = match variables(origin, bounds::EXEC_TOTAL) {
             Err(Lack::Unread) => UNREAD.to_owned(),

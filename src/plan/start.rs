@@ -15,7 +15,7 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::FailedWork;
 use crate::model::pod::{Container, Pod, RestartPolicy, Source};
 use crate::model::probe::Hook;
-use crate::model::reference::references;
+use crate::model::reference::all_references;
 use crate::model::request::{
     ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, VolumeRequest,
 };
@@ -36,7 +36,10 @@ pub(super) fn lacks_answers(context: PlanContext<'_>) -> bool {
         objects, services, ..
     } = context.view;
     let waits_for_services = context.pod.source == Source::Api && **services == Services::Asked;
-    waits_for_services || references(context.pod).iter().any(|key| objects.is_asked(key))
+    waits_for_services
+        || all_references(context.pod, objects)
+            .iter()
+            .any(|key| objects.is_asked(key))
 }
 
 /// Creates a sandbox and starts containers in it. What is left of the previous one is stopped first.

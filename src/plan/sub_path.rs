@@ -4,27 +4,26 @@
 
 use std::collections::BTreeSet;
 
+use super::content::Origin;
 use super::environment::{Environment, Room};
 use super::volume;
 use crate::model::bounds;
 use crate::model::expand::expand;
-use crate::model::node::NodePolicy;
-use crate::model::pod::{Container, Pod};
+use crate::model::pod::Container;
 use crate::model::request::SubPathMount;
 use crate::model::value::SubPath;
 
 /// What to mount before the container is created, or why that is impossible.
 pub(super) fn mounts(
-    pod: &Pod,
+    origin: Origin<'_>,
     container: &Container,
     env: &Environment,
     room: &mut Room,
-    policy: &NodePolicy,
 ) -> Result<Vec<SubPathMount>, String> {
+    let Origin { pod, policy, .. } = origin;
     let mut mounts = Vec::new();
     for (index, mount) in container.mounts.iter().enumerate() {
-        let (Some(part), Some(root)) = (&mount.sub_path, volume::host_path(pod, &mount.volume, policy))
-        else {
+        let (Some(part), Some(root)) = (&mount.sub_path, volume::host_path(origin, &mount.volume)) else {
             continue;
         };
         let path = match part {
@@ -107,7 +106,16 @@ mod tests {
         pod.containers[0].mounts = vec![mount(None), mount(Some(part))];
         let env = Environment::from([("POD", "web"), ("UP", "..")]);
         let room = &mut Room::of_plan();
-        match mounts(&pod, &pod.containers[0], &env, room, &sample::policy()) {
+        let origin = Origin {
+            pod: &pod,
+            policy: &sample::policy(),
+            objects: &Default::default(),
+            services: &Default::default(),
+            allocatable: &Default::default(),
+            ips: &[],
+            node: None,
+        };
+        match mounts(origin, &pod.containers[0], &env, room) {
             Ok(mounts) => {
                 assert_eq!(mounts.len(), 1);
                 assert_eq!(Ok(mounts[0].path.as_str()), expected);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::cgroup;
 use super::content::{FilesLeft, Origin};
+use super::{cgroup, claim};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
@@ -89,7 +89,11 @@ fn mounted(pod: &Pod) -> Vec<&Volume> {
 /// Whether a volume is always read-only for containers.
 pub(super) fn is_read_only(pod: &Pod, name: &str) -> bool {
     let volume = pod.volumes.iter().find(|volume| volume.name == name);
-    volume.is_some_and(|volume| matches!(volume.source, VolumeSource::Projected { .. }))
+    volume.is_some_and(|volume| match volume.source {
+        VolumeSource::Projected { .. } => true,
+        VolumeSource::Claim { read_only, .. } => read_only,
+        VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } => false,
+    })
 }
 
 /// The mount point for a part of a volume of a container (`volume-subpaths` in `pkg/volume/util/subpath`).
@@ -120,25 +124,31 @@ fn plugin(kind: Projection) -> (&'static str, Medium) {
     }
 }
 
-/// The path of a volume on the node; `None` if the pod has no volume of that name.
-pub(super) fn host_path(pod: &Pod, name: &str, policy: &NodePolicy) -> Option<PathBuf> {
-    let volume = pod.volumes.iter().find(|volume| volume.name == name)?;
-    Some(path(pod, volume, policy))
+/// The path of a volume on the node; `None` if the pod has no volume of that name, or it is not known what it is.
+pub(super) fn host_path(origin: Origin<'_>, name: &str) -> Option<PathBuf> {
+    let volume = origin.pod.volumes.iter().find(|volume| volume.name == name)?;
+    path(origin, volume)
 }
 
-fn path(pod: &Pod, volume: &Volume, policy: &NodePolicy) -> PathBuf {
-    match &volume.source {
+fn path(origin: Origin<'_>, volume: &Volume) -> Option<PathBuf> {
+    let Origin { pod, policy, .. } = origin;
+    Some(match &volume.source {
         VolumeSource::EmptyDir { .. } => policy.volume_dir(&pod.uid, EMPTY_DIR, &volume.name),
         VolumeSource::HostPath { path, .. } => path.clone(),
+        VolumeSource::Claim { .. } => claim::resolve(origin, volume).ok()?.path(origin),
         VolumeSource::Projected { kind, .. } => policy.volume_dir(&pod.uid, plugin(*kind).0, &volume.name),
-    }
+    })
 }
 
 fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind {
     let Origin { pod, policy, .. } = origin;
-    let path = path(pod, volume, policy);
     let group = pod.security.fs_group;
+    let path = match (&volume.source, path(origin, volume)) {
+        (VolumeSource::Claim { read_only, .. }, _) => return claim::kind(origin, volume, *read_only),
+        (_, path) => path.unwrap_or_default(),
+    };
     match &volume.source {
+        VolumeSource::Claim { .. } => unreachable!("claims are answered for above"),
         VolumeSource::HostPath { kind, .. } => VolumeKind::HostPath { path, kind: *kind },
         VolumeSource::EmptyDir {
             medium: Medium::Disk, ..
@@ -222,6 +232,7 @@ mod tests {
             objects: &Default::default(),
             services: &Default::default(),
             allocatable: &Amounts::default(),
+            node: None,
             ips: &[],
         });
         assert_eq!(requests.len(), 1, "only what is mounted is made");

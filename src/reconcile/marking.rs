@@ -11,7 +11,7 @@ use crate::model::difference::differing;
 use crate::model::memory::PodMemory;
 use crate::model::object::{Objects, Reference};
 use crate::model::pod::{Desired, PodName, PodUid};
-use crate::model::reference::{pull_secrets, references};
+use crate::model::reference::{all_references, pull_secrets};
 use crate::model::runtime::Snapshot;
 use crate::plan::interrupt::interrupts;
 use crate::plan::{pod as plan_pod, restart};
@@ -75,12 +75,16 @@ impl Loop {
             // No other pod uses a pod's token, and each pod that starts adds one.
             let owner = |key: &Reference| match key {
                 Reference::Token(key) => Some(key.pod.clone()),
-                Reference::Object(_) | Reference::RuntimeClass(_) | Reference::TrustAnchors(_) => None,
+                Reference::Object(_)
+                | Reference::RuntimeClass(_)
+                | Reference::TrustAnchors(_)
+                | Reference::Claim(_)
+                | Reference::PersistentVolume(_) => None,
             };
             let owners: BTreeSet<Option<PodName>> = changed.iter().map(owner).collect();
             for pod in after.pods.values() {
                 let may_refer = owners.contains(&None) || owners.contains(&Some(pod.name.clone()));
-                if !may_refer || references(pod).is_disjoint(&changed) {
+                if !may_refer || all_references(pod, &after.objects).is_disjoint(&changed) {
                     continue;
                 }
                 if let Some(memory) = self.memory.pods.get_mut(&pod.name) {

@@ -256,7 +256,7 @@ impl FakeApi {
 
 fn namespace(kind: &str) -> &'static str {
     match kind {
-        "nodes" | "runtimeclasses" | "clustertrustbundles" | REQUESTS => "",
+        "nodes" | "runtimeclasses" | "clustertrustbundles" | "persistentvolumes" | REQUESTS => "",
         "leases" => "kube-node-lease",
         _ => "default",
     }
@@ -437,13 +437,20 @@ async fn serve(shared: Shared, request: Request) -> Response {
         "runtimeclasses" => "runtimeclasses",
         "clustertrustbundles" => "clustertrustbundles",
         "configmaps" => "configmaps",
+        "persistentvolumeclaims" => "persistentvolumeclaims",
+        "persistentvolumes" => "persistentvolumes",
         REQUESTS => REQUESTS,
         _ => return refuse(404, "NotFound"),
     };
     speaks(&shared, kind).await;
     // As the Node authorizer has it: objects of pods by their name alone.
     let is_read_by_name = parts.get(1).is_some() || selector.starts_with("metadata.name=");
-    let by_name = !matches!(kind, "configmaps" | "secrets") || is_read_by_name;
+    let by_name = match kind {
+        "configmaps" | "secrets" => is_read_by_name,
+        // And these cannot be watched at all.
+        "persistentvolumeclaims" | "persistentvolumes" => parts.get(1).is_some(),
+        _ => true,
+    };
     if !by_name || shared.content.lock().unwrap().forbidden.contains(kind) {
         return refuse(403, "Forbidden");
     }

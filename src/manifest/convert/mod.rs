@@ -11,4 +11,6 @@ mod resources;
 mod container;
 mod pod;
 
+pub(crate) use placement::node_terms;
 pub(super) use pod::pod;
+pub(crate) use volume::host_path_kind;

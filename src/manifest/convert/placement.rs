@@ -11,9 +11,14 @@ pub(crate) fn placement(spec: &PodSpec) -> Placement {
     Placement {
         os: spec.os.as_ref().map(|os| os.name.clone()),
         selector: spec.node_selector.clone().unwrap_or_default(),
-        affinity: required.map(|own| own.node_selector_terms.iter().filter_map(term).collect()),
+        affinity: required.map(node_terms),
         tolerations: spec.tolerations.iter().flatten().map(toleration).collect(),
     }
+}
+
+/// The terms of which a node has to hold one.
+pub(crate) fn node_terms(selector: &k8s::NodeSelector) -> Vec<Term> {
+    selector.node_selector_terms.iter().filter_map(term).collect()
 }
 
 /// A term; an empty one selects no node.

@@ -14,8 +14,8 @@ use super::resources::{amounts, resources};
 use super::{container, ephemeral, placement, security, volume};
 use crate::manifest::path::{Faults, FieldPath};
 use crate::model::pod::{
-    Container, Deletion, DnsConfig, DnsPolicy, HostAlias, HostPathKind, Medium, Namespaces, Pod, PodName,
-    PodSecurity, PodUid, RestartPolicy, Source, Volume, VolumeSource,
+    Container, Deletion, DnsConfig, DnsPolicy, HostAlias, Medium, Namespaces, Pod, PodName, PodSecurity,
+    PodUid, RestartPolicy, Source, Volume, VolumeSource,
 };
 use crate::model::quantity;
 use crate::model::resources::{Amounts, Bytes, Qos, Resources};
@@ -74,7 +74,7 @@ pub(crate) fn pod(object: k8s::Pod, source: Source, seen: Timestamp, faults: &mu
             containers.iter().chain(&init_containers).map(|c| &c.resources),
         ),
         resources,
-        volumes: volumes(spec, &at.field("volumes"), faults),
+        volumes: volumes(spec, &name.name, &at.field("volumes"), faults),
         security,
         init_containers,
         containers,
@@ -271,17 +271,18 @@ fn qos<'a>(own: Option<&'a Resources>, containers: impl Iterator<Item = &'a Reso
     }
 }
 
-fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) -> Vec<Volume> {
+fn volumes(spec: &PodSpec, pod: &str, at: &FieldPath, faults: &mut Faults) -> Vec<Volume> {
     let mut volumes = Vec::new();
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let at = at.index(index);
         let projected = volume::projected(volume, &at, faults);
-        let source = match (projected, &volume.empty_dir, &volume.host_path) {
-            (Some(projected), _, _) => projected,
+        let other = projected.or_else(|| volume::claim(volume, pod));
+        let source = match (other, &volume.empty_dir, &volume.host_path) {
+            (Some(other), _, _) => other,
             (None, Some(empty), _) => empty_dir(empty, &at.field("emptyDir"), faults),
             (None, None, Some(path)) => VolumeSource::HostPath {
                 path: path.path.clone().into(),
-                kind: host_path_kind(path.type_.as_deref()),
+                kind: volume::host_path_kind(path.type_.as_deref()),
             },
             (None, None, None) => {
                 faults.add(
@@ -325,18 +326,5 @@ fn empty_dir(empty: &k8s::EmptyDirVolumeSource, at: &FieldPath, faults: &mut Fau
         medium,
         // Zero means no limit, as in the kubelet.
         size_limit: limit.filter(|bytes| *bytes > 0).map(Bytes),
-    }
-}
-
-fn host_path_kind(kind: Option<&str>) -> HostPathKind {
-    match kind {
-        Some("DirectoryOrCreate") => HostPathKind::DirectoryOrCreate,
-        Some("Directory") => HostPathKind::Directory,
-        Some("FileOrCreate") => HostPathKind::FileOrCreate,
-        Some("File") => HostPathKind::File,
-        Some("Socket") => HostPathKind::Socket,
-        Some("CharDevice") => HostPathKind::CharDevice,
-        Some("BlockDevice") => HostPathKind::BlockDevice,
-        _ => HostPathKind::Unchecked,
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1 as k8s;
 
 use crate::manifest::path::{Faults, FieldPath};
-use crate::model::pod::{ContainerSecurity, PodSecurity, Profile, SeLinux};
+use crate::model::pod::{ContainerSecurity, GroupChange, PodSecurity, Profile, SeLinux};
 
 /// The prefix of the annotation that had a container's AppArmor profile before the field existed.
 pub(crate) const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -32,6 +32,10 @@ pub(crate) fn pod(spec: &k8s::PodSpec, at: &FieldPath, faults: &mut Faults) -> P
         supplemental_groups: own.supplemental_groups.clone().unwrap_or_default(),
         supplemental_groups_strict: strict,
         fs_group: own.fs_group,
+        group_change: match own.fs_group_change_policy.as_deref() {
+            Some("OnRootMismatch") => GroupChange::OnRootMismatch,
+            _ => GroupChange::Always,
+        },
         sysctls: sysctls.map(|s| (s.name.clone(), s.value.clone())).collect(),
         seccomp: seccomp(own.seccomp_profile.as_ref(), at, faults),
         apparmor: apparmor(own.app_armor_profile.as_ref(), at, faults),

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::manifest::field_value::{self, Use};
 use crate::manifest::path::{Faults, FieldPath};
 use crate::model::object::{ObjectKind, Selection, TrustAnchors};
-use crate::model::pod::VolumeSource;
+use crate::model::pod::{ClaimOrigin, HostPathKind, VolumeSource};
 use crate::model::value::{
     AnchorsFile, DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile, Projection, SubPath,
     TokenFile,
@@ -48,6 +48,36 @@ pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
     let own = volume.projected.as_ref()?;
     let sources = projected_sources(own, &at.field("projected").field("sources"), faults);
     Some(made(Projection::Projected, own.default_mode, sources))
+}
+
+/// The volume, if it is backed by a claim. That of a generic ephemeral volume is named after the pod (KEP-1698).
+pub(crate) fn claim(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
+    if let Some(own) = &volume.persistent_volume_claim {
+        return Some(VolumeSource::Claim {
+            claim: own.claim_name.clone(),
+            read_only: own.read_only.unwrap_or(false),
+            origin: ClaimOrigin::Named,
+        });
+    }
+    volume.ephemeral.as_ref().map(|_| VolumeSource::Claim {
+        claim: format!("{pod}-{}", volume.name),
+        read_only: false,
+        origin: ClaimOrigin::OfPod,
+    })
+}
+
+/// `hostPath.type`
+pub(crate) fn host_path_kind(kind: Option<&str>) -> HostPathKind {
+    match kind {
+        Some("DirectoryOrCreate") => HostPathKind::DirectoryOrCreate,
+        Some("Directory") => HostPathKind::Directory,
+        Some("FileOrCreate") => HostPathKind::FileOrCreate,
+        Some("File") => HostPathKind::File,
+        Some("Socket") => HostPathKind::Socket,
+        Some("CharDevice") => HostPathKind::CharDevice,
+        Some("BlockDevice") => HostPathKind::BlockDevice,
+        _ => HostPathKind::Unchecked,
+    }
 }
 
 fn projected_sources(

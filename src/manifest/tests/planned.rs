@@ -81,6 +81,7 @@ fn plan(pod: &Pod, seen: &ObservedName, policy: &NodePolicy) -> Vec<Step> {
         objects: &objects,
         services: &Default::default(),
         allocatable: &Default::default(),
+        node: None,
     };
     let plan = pod::plan(Some(pod), seen, None, policy, &view, sample::at(60));
     plan.stages.into_iter().flatten().collect()

@@ -34,9 +34,14 @@ pub(crate) fn api_pod(pod: &Pod, faults: &mut Faults) {
     self::pod(pod, &mut found);
     for fault in found.into_vec() {
         let path = fault.path.to_string();
-        let is_had = [".serviceAccountToken", ".clusterTrustBundle"]
-            .iter()
-            .any(|end| path.ends_with(end));
+        let is_had = [
+            ".serviceAccountToken",
+            ".clusterTrustBundle",
+            ".persistentVolumeClaim",
+            ".ephemeral",
+        ]
+        .iter()
+        .any(|end| path.ends_with(end));
         if !DONE_BY_API.contains(&path.as_str()) && !is_had {
             faults.unsupported(&fault.path, OF_API);
         }

@@ -2,6 +2,7 @@
 
 use super::kinds::{RuntimeClass, Secret, Token, TrustBundle, Values};
 use super::{Known, Object, ObjectKey, ObjectKind, Objects, Reference, TokenKey, TrustAnchors};
+use crate::model::persistent::{Claim, ClaimKey, PersistentVolume};
 
 /// What a reader of one kind of object gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,25 @@ impl Objects {
             Object::TrustBundle(bundle) => Some(bundle),
             _ => None,
         })
+    }
+
+    /// A PersistentVolumeClaim.
+    pub fn claim(&self, key: ClaimKey) -> Lookup<'_, &Claim> {
+        self.lookup(&Reference::Claim(key), |object| match object {
+            Object::Claim(claim) => Some(claim),
+            _ => None,
+        })
+    }
+
+    /// A PersistentVolume.
+    pub fn persistent_volume(&self, name: &str) -> Lookup<'_, &PersistentVolume> {
+        self.lookup(
+            &Reference::PersistentVolume(name.to_owned()),
+            |object| match object {
+                Object::PersistentVolume(volume) => Some(volume),
+                _ => None,
+            },
+        )
     }
 
     /// What `read` takes from the object; one of another kind is none of those that the caller asks for.

@@ -72,6 +72,7 @@ fn check_restarted(
             services: &Default::default(),
             allocatable: &Default::default(),
             ips: &[],
+            node: None,
         };
         let request = request(origin, container, restarts, &home, &mut Room::of_plan());
         let mut config = json!(request.config);

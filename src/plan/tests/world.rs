@@ -173,6 +173,7 @@ impl World {
             objects: &Default::default(),
             services: &Default::default(),
             allocatable: &Default::default(),
+            node: None,
         };
         let plan = pod::plan(desired, &self.observed, memory, &self.policy, &view, self.now);
         let uid = pod::subject(desired, &self.observed, memory, &view).cloned();
@@ -531,10 +532,11 @@ impl World {
                 VolumeKind::Directory { path, .. } | VolumeKind::Tmpfs { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::Files { path, .. } => {
+                VolumeKind::Files { path, .. } | VolumeKind::Bind { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::HostPath { .. } | VolumeKind::Missing { .. } => {}
+                VolumeKind::HostPath { .. } | VolumeKind::Unprocessed { .. } | VolumeKind::Missing { .. } => {
+                }
             },
             Step::RunSandbox(request) => return Ok(self.run_sandbox(&request.config, made)),
             Step::EnsureImage(request) => {

@@ -7,9 +7,11 @@
 
 mod teller;
 mod watching;
+mod claims;
 mod tokens;
 mod anchors;
 
+pub use claims::{of_claim, of_volume};
 pub use watching::{of_class, of_config_map, of_secret};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +42,8 @@ struct Watched {
     known: Option<Known>,
     /// It comes from the checkpoint, and the API server has not answered since.
     is_stored: bool,
+    /// What it refers to itself, of which it is one of the users.
+    brings: Option<Reference>,
     /// Ends with the last user.
     _watch: AbortOnDropHandle<()>,
 }
@@ -75,7 +79,10 @@ fn is_possible(reference: &Reference) -> bool {
     let selects = |text: &str| !text.contains(['=', ',', '\\']) && !text.contains(char::is_control);
     match reference {
         Reference::Object(key) => names::dns_subdomain(&key.name).is_none(),
-        Reference::RuntimeClass(name) => names::dns_subdomain(name).is_none(),
+        Reference::RuntimeClass(name) | Reference::PersistentVolume(name) => {
+            names::dns_subdomain(name).is_none()
+        }
+        Reference::Claim(key) => names::dns_subdomain(&key.name).is_none(),
         Reference::TrustAnchors(TrustAnchors::Named(name)) => {
             names::path_segment(name).is_none() && selects(name)
         }
@@ -148,10 +155,10 @@ pub async fn run(
             Ok(()) = node.changed(), if !node_is_known => {}
             changed = pods.changed() => if changed.is_err() { return },
             Some(first) = news.recv() => {
-                state.take(first);
+                state.take(first, |key, life| watches.spawn(key, life));
                 // Publishes answers that arrive together once.
                 while let Ok(next) = news.try_recv() {
-                    state.take(next);
+                    state.take(next, |key, life| watches.spawn(key, life));
                 }
             }
         }
@@ -179,6 +186,8 @@ impl Watches {
         match key {
             Reference::Object(key) => tokio::spawn(watching::watch(key, clients, to)),
             Reference::RuntimeClass(name) => tokio::spawn(watching::watch_class(name, clients, to)),
+            Reference::Claim(key) => tokio::spawn(claims::keep_claim(key, clients, to)),
+            Reference::PersistentVolume(name) => tokio::spawn(claims::keep_volume(name, clients, to)),
             Reference::TrustAnchors(key) => tokio::spawn(anchors::watch(key, self.bundles, clients, to)),
             Reference::Token(key) => {
                 let office = tokens::TokenContext {
@@ -257,21 +266,53 @@ impl State {
             life: self.lives,
             is_stored: stored.is_some(),
             known: stored.unwrap_or(Some(Known::Asked)),
+            brings: None,
             _watch: AbortOnDropHandle::new(begin(key.clone(), self.lives)),
         };
-        self.watched.insert(key, watched);
+        self.watched.insert(key.clone(), watched);
+        self.follow(&key, provenance, begin);
+    }
+
+    /// Brings what a watched object refers to up to date.
+    fn follow(
+        &mut self,
+        key: &Reference,
+        provenance: Provenance,
+        begin: &impl Fn(Reference, u64) -> JoinHandle<()>,
+    ) {
+        let Some(watched) = self.watched.get_mut(key) else {
+            return;
+        };
+        let brings = match &watched.known {
+            Some(Known::Found(object)) => object.brings().filter(is_possible),
+            _ => None,
+        };
+        if watched.brings == brings {
+            return;
+        }
+        let former = std::mem::replace(&mut watched.brings, brings.clone());
+        if let Some(key) = brings {
+            self.add_user(key, provenance, begin);
+        }
+        if let Some(key) = former {
+            self.remove_user(&key);
+        }
     }
 
     fn remove_user(&mut self, key: &Reference) {
         if let Some(watched) = self.watched.get_mut(key) {
             watched.users -= 1;
-            if watched.users == 0 {
-                self.watched.remove(key);
+            if watched.users > 0 {
+                return;
+            }
+            let brings = self.watched.remove(key).and_then(|watched| watched.brings);
+            if let Some(key) = brings {
+                self.remove_user(&key);
             }
         }
     }
 
-    fn take(&mut self, news: News) {
+    fn take(&mut self, news: News, begin: impl Fn(Reference, u64) -> JoinHandle<()>) {
         let watched = self.watched.get_mut(&news.key);
         let Some(watched) = watched.filter(|watched| watched.life == news.life) else {
             return;
@@ -283,6 +324,7 @@ impl State {
         // A list after an interruption repeats known values: they must not wake the receivers.
         if watched.known != news.known {
             watched.known = news.known;
+            self.follow(&news.key, Provenance::Live, &begin);
         }
     }
 
@@ -307,8 +349,9 @@ mod tests {
     use super::*;
     use crate::model::object::kinds::Secret;
     use crate::model::object::{Object, ObjectKind};
-    use crate::model::pod::RestartPolicy;
-    use crate::model::reference::key;
+    use crate::model::persistent::Claim;
+    use crate::model::pod::{ClaimOrigin, RestartPolicy, Volume, VolumeSource};
+    use crate::model::reference::{claim, key};
     use crate::model::sample;
     use crate::model::value::EnvFrom;
 
@@ -422,15 +465,60 @@ mod tests {
             known,
         };
         let found = || Some(Known::Found(Arc::new(Object::Secret(Secret::default()))));
-        state.take(news(7, None));
-        state.take(news(1, found()));
+        let idle = |_, _| tokio::spawn(std::future::pending());
+        state.take(news(7, None), idle);
+        state.take(news(1, found()), idle);
         state.publish(&pods, &out);
         assert_eq!(known(&mut receiver), found());
-        state.take(news(1, found()));
+        state.take(news(1, found()), idle);
         state.publish(&pods, &out);
         assert!(!receiver.has_changed().unwrap());
-        state.take(news(1, None));
+        state.take(news(1, None), idle);
         state.publish(&pods, &out);
         assert_eq!(known(&mut receiver), None);
+    }
+
+    #[tokio::test]
+    async fn a_bound_claim_brings_its_volume_for_as_long_as_it_is_bound_to_it() {
+        let mut state = State::default();
+        let mut one = (*pod("one", &[])).clone();
+        one.volumes.push(Volume {
+            name: "v".to_owned(),
+            source: VolumeSource::Claim {
+                claim: "data".to_owned(),
+                read_only: false,
+                origin: ClaimOrigin::Named,
+            },
+        });
+        let one = Arc::new(one);
+        take(&mut state, &[&one]);
+        let key = Reference::Claim(claim(&one, "data"));
+        let news = |claim: Option<Claim>| News {
+            key: key.clone(),
+            life: 1,
+            known: claim.map(|claim| Known::Found(Arc::new(Object::Claim(claim)))),
+        };
+        let bound_to = |volume: &str| Claim {
+            is_bound: true,
+            volume: volume.to_owned(),
+            ..Claim::default()
+        };
+        let idle = |_, _| tokio::spawn(std::future::pending());
+        let mut check = |claim: Option<Claim>, want: &[&str]| {
+            state.take(news(claim), idle);
+            let found: Vec<String> = state.watched.keys().map(ToString::to_string).collect();
+            assert_eq!(found, want);
+        };
+        let claim = "PersistentVolumeClaim ns/data";
+        check(Some(Claim::default()), &[claim]);
+        check(Some(bound_to("pv1")), &[claim, "PersistentVolume pv1"]);
+        check(Some(bound_to("pv2")), &[claim, "PersistentVolume pv2"]);
+        // It becomes part of a request.
+        check(Some(bound_to("../secrets")), &[claim]);
+        check(Some(bound_to("pv1")), &[claim, "PersistentVolume pv1"]);
+        check(None, &[claim]);
+        check(Some(bound_to("pv1")), &[claim, "PersistentVolume pv1"]);
+        take(&mut state, &[]);
+        assert_eq!(users(&state), []);
     }
 }

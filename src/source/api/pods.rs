@@ -131,7 +131,21 @@ pub(super) fn refusal(error: &watcher::Error) -> Option<&Status> {
         | Error::WatchError(status) => status,
         _ => return None,
     };
-    ((400..500).contains(&status.code) && status.code != 429).then_some(status)
+    is_answer(status).then_some(status.as_ref())
+}
+
+/// The same for a request that is no watch, as its message's first line.
+pub(super) fn refusal_of(error: &kube::Error) -> Option<String> {
+    match error {
+        kube::Error::Api(status) if is_answer(status) => {
+            Some(status.message.lines().next().unwrap_or_default().to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn is_answer(status: &Status) -> bool {
+    (400..500).contains(&status.code) && status.code != 429
 }
 
 /// The client's error on one line.

@@ -11,11 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::model::object::content::Content;
 use crate::model::object::kinds::{ConfigMap, RuntimeClass, Secret, TrustBundle};
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Reference, Selection, TrustAnchors};
+use crate::model::persistent::ClaimKey;
 
 /// The key of a RuntimeClass's handler.
 const HANDLER: &str = "handler";
 /// The key of the certificates of trust anchors.
 const TRUST_BUNDLE: &str = "trustBundle";
+/// The key of a claim or a PersistentVolume, as JSON.
+const JSON: &str = "json";
 
 /// An object.
 #[derive(Serialize, Deserialize)]
@@ -36,6 +39,8 @@ enum Kind {
     TrustBundle,
     /// The bundles of a signer, which is in the namespace field; the name is their label selector.
     TrustBundles,
+    Claim,
+    PersistentVolume,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -55,6 +60,8 @@ impl Entry {
         let (kind, namespace, name) = match key {
             Reference::Object(key) => (key.kind.into(), key.namespace.clone(), key.name.clone()),
             Reference::RuntimeClass(name) => (Kind::RuntimeClass, String::new(), name.clone()),
+            Reference::Claim(key) => (Kind::Claim, key.namespace.clone(), key.name.clone()),
+            Reference::PersistentVolume(name) => (Kind::PersistentVolume, String::new(), name.clone()),
             Reference::TrustAnchors(TrustAnchors::Named(name)) => {
                 (Kind::TrustBundle, String::new(), name.clone())
             }
@@ -93,6 +100,11 @@ impl Entry {
             Kind::ConfigMap => object(ObjectKind::ConfigMap, self.namespace, self.name),
             Kind::Secret => object(ObjectKind::Secret, self.namespace, self.name),
             Kind::RuntimeClass => Reference::RuntimeClass(self.name),
+            Kind::Claim => Reference::Claim(ClaimKey {
+                namespace: self.namespace,
+                name: self.name,
+            }),
+            Kind::PersistentVolume => Reference::PersistentVolume(self.name),
             Kind::TrustBundle => Reference::TrustAnchors(TrustAnchors::Named(self.name)),
             Kind::TrustBundles => Reference::TrustAnchors(TrustAnchors::Signed {
                 signer: self.namespace,
@@ -144,11 +156,13 @@ impl Stored {
             },
             Object::RuntimeClass(class) => one(HANDLER, class.handler.as_bytes()),
             Object::TrustBundle(bundle) => one(TRUST_BUNDLE, &bundle.pem.0),
+            Object::Claim(claim) => one(JSON, &serde_json::to_vec(claim).ok()?),
+            Object::PersistentVolume(volume) => one(JSON, &serde_json::to_vec(volume).ok()?),
             Object::Token(_) => return None,
         })
     }
 
-    /// `None`: a RuntimeClass without a handler. The default runtime, which an empty handler selects, would run the pod
+    /// `None`: a claim or a volume that cannot be read, or a RuntimeClass without a handler. The default runtime, which an empty handler selects, would run the pod
     /// without the isolation that it asks for.
     fn into_object(mut self, kind: Kind) -> Option<Object> {
         let content = |bytes: ByteString| Content::from(bytes.0.as_slice());
@@ -162,6 +176,8 @@ impl Stored {
             Kind::RuntimeClass => Object::RuntimeClass(RuntimeClass {
                 handler: one(HANDLER)?.text(),
             }),
+            Kind::Claim => Object::Claim(serde_json::from_slice(&one(JSON)?.0).ok()?),
+            Kind::PersistentVolume => Object::PersistentVolume(serde_json::from_slice(&one(JSON)?.0).ok()?),
             Kind::TrustBundle | Kind::TrustBundles => Object::TrustBundle(TrustBundle {
                 pem: one(TRUST_BUNDLE).unwrap_or_else(|| Content::from("")),
             }),

@@ -15,7 +15,7 @@ use super::entry::Entry;
 use crate::model::api::{ApiPods, Cluster, CutOffStart, has_final_phase};
 use crate::model::object::{Known, Objects, Reference};
 use crate::model::pod::{Pod, PodName, SourceSet};
-use crate::model::reference::references;
+use crate::model::reference::all_references;
 use crate::model::service::{ByName, Service, ServicePort, Services};
 
 /// The version of the file's format; other versions are rejected.
@@ -109,7 +109,7 @@ pub(super) fn encode(
         let mut object = object.clone();
         object.metadata.managed_fields = None;
         file.pods.push(object);
-        wanted.extend(references(pod));
+        wanted.extend(all_references(pod, &set.objects));
         for namespace in [name.namespace.as_str(), COMMON] {
             if let Some(own) = services.of_namespace(namespace) {
                 let own = own.iter().map(|(name, service)| (name.clone(), address(service)));
@@ -246,6 +246,7 @@ mod tests {
     use crate::model::object::kinds::{Secret, Token};
     use crate::model::object::lookup::Lookup;
     use crate::model::object::{Object, ObjectKey, ObjectKind};
+    use crate::model::reference::references;
 
     fn owner() -> Owner {
         Owner {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod churn;
+mod claims;
 mod content;
 mod cut_off;
 mod debugging;
@@ -57,6 +58,8 @@ pub fn undisturbed() -> Vec<Story> {
         story!(content::config_maps_and_secrets_reach_a_pod_and_follow_their_changes),
         story!(content::a_token_is_the_pods_and_the_api_server_knows_it),
         story!(content::what_a_pod_lacks_holds_it_until_it_is_there),
+        story!(claims::data_outlives_the_pods_that_use_it),
+        story!(claims::a_pod_waits_for_its_claim),
         story!(node::logs_are_read_through_the_api_server_and_by_nobody_else),
         story!(node::what_a_node_shows_is_read_through_the_api_server),
         story!(node::what_happens_is_told_as_events),

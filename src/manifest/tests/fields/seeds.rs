@@ -52,6 +52,8 @@ const EVERYTHING: &str = r#"{
   "volumes": [
     {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     {"name": "host", "hostPath": {"path": "/srv", "type": "Directory"}},
+    {"name": "kept", "persistentVolumeClaim": {"claimName": "a", "readOnly": true}},
+    {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}},
     {"name": "config", "configMap": {
       "name": "a", "optional": true, "defaultMode": 256, "items": [{"key": "k", "path": "p", "mode": 292}]
     }},

@@ -494,12 +494,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
         &[
             ("appArmorProfile", Enforces("plan/security.rs")),
             ("fsGroup", Enforces("plan/security.rs")),
-            (
-                "fsGroupChangePolicy",
-                Ignored(
-                    "only volumes of drivers follow it; the kubelet gives every kind of volume that there is here its group afresh",
-                ),
-            ),
+            ("fsGroupChangePolicy", Acts("plan/claim.rs")),
             ("runAsGroup", Enforces("plan/security.rs")),
             ("runAsNonRoot", Enforces("model/run_as.rs")),
             ("runAsUser", Enforces("plan/security.rs")),
@@ -629,14 +624,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ),
             ("downwardAPI", Acts("plan/content.rs")),
             ("emptyDir", Acts("plan/volume.rs")),
-            (
-                "ephemeral",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]}"#,
-                    "spec.volumes[0].ephemeral: refers to an API object",
-                    YET,
-                ),
-            ),
+            ("ephemeral", Acts("plan/claim.rs")),
             (
                 "fc",
                 Refused(
@@ -711,14 +699,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                     YET,
                 ),
             ),
-            (
-                "persistentVolumeClaim",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "a"}}]}"#,
-                    "spec.volumes[0].persistentVolumeClaim: refers to an API object",
-                    YET,
-                ),
-            ),
+            ("persistentVolumeClaim", Acts("plan/claim.rs")),
             (
                 "photonPersistentDisk",
                 Refused(
@@ -785,6 +766,20 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("medium", Acts("plan/volume.rs")),
             ("sizeLimit", Acts("plan/volume.rs")),
         ],
+    ),
+    (
+        "PersistentVolumeClaimVolumeSource",
+        &[
+            ("claimName", Acts("plan/claim.rs")),
+            ("readOnly", Acts("plan/claim.rs")),
+        ],
+    ),
+    (
+        "EphemeralVolumeSource",
+        &[(
+            "volumeClaimTemplate",
+            Ignored("the control plane makes the claim from it"),
+        )],
     ),
     (
         "HostPathVolumeSource",

@@ -1,0 +1,433 @@
+//! Volumes through claims: from the claim that a pod names to the PersistentVolume, and to what is mounted
+//! (`createVolumeSpec` in `pkg/kubelet/volumemanager/populator`).
+
+use std::path::PathBuf;
+
+use super::content::Origin;
+use super::placement;
+use crate::model::object::lookup::Lookup;
+use crate::model::persistent::{Claim, PersistentSource, PersistentVolume};
+use crate::model::pod::{ClaimOrigin, Container, Volume, VolumeSource};
+use crate::model::reference;
+use crate::model::request::{Access, VolumeKind};
+
+/// The plugin name of a `local` volume in paths.
+const LOCAL: &str = "kubernetes.io/local-volume";
+
+/// The PersistentVolume behind a volume.
+#[derive(Debug)]
+pub(super) struct Resolved<'a> {
+    name: &'a str,
+    volume: &'a PersistentVolume,
+}
+
+impl Resolved<'_> {
+    /// Where the pod's containers find it on the node.
+    pub(super) fn path(&self, origin: Origin<'_>) -> PathBuf {
+        match &self.volume.source {
+            PersistentSource::HostPath { path, .. } => path.clone(),
+            PersistentSource::Local { .. } | PersistentSource::Unsupported(_) => {
+                origin.policy.volume_dir(&origin.pod.uid, LOCAL, self.name)
+            }
+        }
+    }
+}
+
+/// The PersistentVolume behind a volume; or why there is none, in the kubelet's words.
+pub(super) fn resolve<'a>(origin: Origin<'a>, volume: &'a Volume) -> Result<Resolved<'a>, String> {
+    let VolumeSource::Claim {
+        claim, origin: of, ..
+    } = &volume.source
+    else {
+        return Err(format!("volume {} names no claim", volume.name));
+    };
+    let key = reference::claim(origin.pod, claim);
+    let about = |why: String| format!("error processing PVC {key}: {why}");
+    let found = claim_of(origin, claim).map_err(about)?;
+    if *of == ClaimOrigin::OfPod && found.owner.as_ref() != Some(&origin.pod.uid.0) {
+        return Err(format!(
+            "PVC {key} was not created for pod {} (pod is not owner)",
+            origin.pod.name
+        ));
+    }
+    let name = found.bound_to().map_err(|why| about(why.to_owned()))?;
+    let resolved = volume_of(origin, name, &found.uid).map_err(about)?;
+    match resolved.is_block {
+        true => Err(format!(
+            "volume {} has volumeMode Block, but is specified in volumeMounts",
+            volume.name
+        )),
+        false => Ok(Resolved {
+            name,
+            volume: resolved,
+        }),
+    }
+}
+
+/// Why a container cannot be created: a volume that it mounts is not known. It would write beside the volume without it.
+pub(super) fn unresolved(origin: Origin<'_>, container: &Container) -> Option<String> {
+    let mounted = |volume: &&Volume| container.mounts.iter().any(|mount| mount.volume == volume.name);
+    let is_claim = |volume: &&Volume| matches!(volume.source, VolumeSource::Claim { .. });
+    let mut volumes = origin.pod.volumes.iter().filter(is_claim).filter(mounted);
+    volumes.find_map(|volume| resolve(origin, volume).err())
+}
+
+fn claim_of<'a>(origin: Origin<'a>, name: &str) -> Result<&'a Claim, String> {
+    let why = match origin.objects.claim(reference::claim(origin.pod, name)) {
+        Lookup::Found(claim) => return Ok(claim),
+        Lookup::Missing => format!("persistentvolumeclaims {name:?} not found"),
+        Lookup::Unread(why) => why.to_owned(),
+        // Nothing is started before there is an answer.
+        Lookup::Asked => "the API server does not answer".to_owned(),
+    };
+    Err(format!("failed to fetch PVC from API server: {why}"))
+}
+
+fn volume_of<'a>(origin: Origin<'a>, name: &str, claim: &str) -> Result<&'a PersistentVolume, String> {
+    let volume = match origin.objects.persistent_volume(name) {
+        Lookup::Found(volume) => Ok(volume),
+        Lookup::Missing => Err(format!("persistentvolumes {name:?} not found")),
+        Lookup::Unread(why) => Err(why.to_owned()),
+        Lookup::Asked => Err("the API server does not answer".to_owned()),
+    };
+    let volume = volume.map_err(|why| format!("failed to fetch PV {name} from API server: {why}"))?;
+    match &volume.claim {
+        None => Err(format!(
+            "found PV object {name} but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim"
+        )),
+        Some(own) if own != claim => Err(format!(
+            "found PV object {name} but its pv.Spec.ClaimRef.UID {own} does not point to claim.UID {claim}"
+        )),
+        Some(_) => Ok(volume),
+    }
+}
+
+/// What is to be made for it.
+pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> VolumeKind {
+    let resolved = match resolve(origin, volume) {
+        Ok(resolved) => resolved,
+        // The kubelet's message, in which these are lists of volumes.
+        Err(why) => {
+            let name = &volume.name;
+            return VolumeKind::Unprocessed {
+                message: format!(
+                    "Unable to attach or mount volumes: unmounted volumes=[{name}], unattached volumes=[], failed to \
+                     process volumes=[{name}]: {why}"
+                ),
+            };
+        }
+    };
+    if !is_on_its_node(origin, resolved.volume) {
+        return VolumeKind::Unprocessed {
+            message: format!(
+                "MountVolume.NodeAffinity check failed for volume {:?} : no matching NodeSelectorTerms",
+                resolved.name
+            ),
+        };
+    }
+    let path = resolved.path(origin);
+    let security = &origin.pod.security;
+    match &resolved.volume.source {
+        // A group owns no path of the host, as in the kubelet.
+        PersistentSource::HostPath { kind, .. } => VolumeKind::HostPath { path, kind: *kind },
+        PersistentSource::Local { path: source } => VolumeKind::Bind {
+            source: source.clone(),
+            path,
+            access: match read_only {
+                true => Access::ReadOnly,
+                false => Access::ReadWrite,
+            },
+            group: security
+                .fs_group
+                .filter(|_| !read_only)
+                .map(|group| (group, security.group_change)),
+        },
+        PersistentSource::Unsupported(source) => VolumeKind::Missing {
+            message: format!(
+                "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath or local",
+                resolved.name
+            ),
+        },
+    }
+}
+
+/// Whether the volume can be used here. Where the node's labels are not known, the scheduler's answer stands.
+fn is_on_its_node(origin: Origin<'_>, volume: &PersistentVolume) -> bool {
+    match (&volume.affinity, origin.node) {
+        (Some(terms), Some(node)) => placement::holds_one(terms, node),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::model::object::{Known, Object, Objects, Reference};
+    use crate::model::placement::{NodeMarks, Requirement, Term, Test};
+    use crate::model::pod::{Mount, RestartPolicy};
+    use crate::model::sample;
+
+    struct Case {
+        claim: Option<Claim>,
+        volume: Option<PersistentVolume>,
+        read_only: bool,
+        of: ClaimOrigin,
+        node: Option<NodeMarks>,
+        group: Option<i64>,
+    }
+
+    fn local() -> PersistentVolume {
+        PersistentVolume {
+            claim: Some("c1".to_owned()),
+            is_block: false,
+            affinity: None,
+            mount_options: Vec::new(),
+            source: PersistentSource::Local {
+                path: PathBuf::from("/mnt/disk"),
+            },
+        }
+    }
+
+    fn bound() -> Case {
+        Case {
+            claim: Some(Claim {
+                uid: "c1".to_owned(),
+                is_bound: true,
+                volume: "pv".to_owned(),
+                ..Claim::default()
+            }),
+            volume: Some(local()),
+            read_only: false,
+            of: ClaimOrigin::Named,
+            node: None,
+            group: None,
+        }
+    }
+
+    fn check(case: Case, expected: Expect) {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.security.fs_group = case.group;
+        pod.volumes = vec![Volume {
+            name: "v".to_owned(),
+            source: VolumeSource::Claim {
+                claim: "data".to_owned(),
+                read_only: case.read_only,
+                origin: case.of,
+            },
+        }];
+        pod.containers[0].mounts = vec![Mount {
+            volume: "v".to_owned(),
+            sub_path: None,
+            path: "/v".to_owned(),
+            read_only: false,
+            recursive_read_only: Default::default(),
+            propagation: Default::default(),
+        }];
+        let mut objects = Objects::default();
+        if let Some(claim) = case.claim {
+            let key = Reference::Claim(reference::claim(&pod, "data"));
+            objects.insert(key, Known::Found(Object::Claim(claim).into()));
+        }
+        if let Some(volume) = case.volume {
+            let key = Reference::PersistentVolume("pv".to_owned());
+            objects.insert(key, Known::Found(Object::PersistentVolume(volume).into()));
+        }
+        let origin = Origin {
+            pod: &pod,
+            policy: &sample::policy(),
+            objects: &objects,
+            services: &Default::default(),
+            allocatable: &Default::default(),
+            ips: &[],
+            node: case.node.as_ref(),
+        };
+        let made = kind(origin, &pod.volumes[0], case.read_only);
+        let refusal = unresolved(origin, &pod.containers[0]);
+        expected.assert_eq(&format!("{made:?}\n{refusal:?}"));
+    }
+
+    #[test]
+    fn a_local_volume_is_mounted_in_the_pods_directory() {
+        check(
+            bound(),
+            expect![[r#"
+            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
+            None"#]],
+        );
+        check(
+            Case {
+                group: Some(2000),
+                ..bound()
+            },
+            expect![[r#"
+                Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: Some((2000, Always)) }
+                None"#]],
+        );
+        check(
+            Case {
+                group: Some(2000),
+                read_only: true,
+                ..bound()
+            },
+            expect![[r#"
+                Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadOnly, group: None }
+                None"#]],
+        );
+    }
+
+    #[test]
+    fn a_path_of_the_host_is_used_where_it_is_and_another_type_is_refused() {
+        let with = |source| Case {
+            volume: Some(PersistentVolume { source, ..local() }),
+            group: Some(2000),
+            ..bound()
+        };
+        let host = PersistentSource::HostPath {
+            path: PathBuf::from("/srv"),
+            kind: Default::default(),
+        };
+        check(
+            with(host),
+            expect![[r#"
+            HostPath { path: "/srv", kind: Unchecked }
+            None"#]],
+        );
+        check(
+            with(PersistentSource::Unsupported("nfs".to_owned())),
+            expect![[r#"
+            Missing { message: "PersistentVolume pv: nfs is not supported by this version of gantry yet: use hostPath or local" }
+            None"#]],
+        );
+    }
+
+    #[test]
+    fn a_claim_without_a_volume_delays_the_pod_in_the_kubelets_words() {
+        let claim = |claim| Case { claim, ..bound() };
+        check(
+            claim(None),
+            expect![[r#"
+            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: failed to fetch PVC from API server: persistentvolumeclaims \"data\" not found" }
+            Some("error processing PVC ns/data: failed to fetch PVC from API server: persistentvolumeclaims \"data\" not found")"#]],
+        );
+        check(
+            claim(Some(Claim::default())),
+            expect![[r#"
+            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: PVC is not bound" }
+            Some("error processing PVC ns/data: PVC is not bound")"#]],
+        );
+        check(
+            Case {
+                volume: None,
+                ..bound()
+            },
+            expect![[r#"
+                Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: failed to fetch PV pv from API server: persistentvolumes \"pv\" not found" }
+                Some("error processing PVC ns/data: failed to fetch PV pv from API server: persistentvolumes \"pv\" not found")"#]],
+        );
+        let volume = |of: Option<&str>, is_block| Case {
+            volume: Some(PersistentVolume {
+                claim: of.map(str::to_owned),
+                is_block,
+                ..local()
+            }),
+            ..bound()
+        };
+        check(
+            volume(None, false),
+            expect![[r#"
+            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: found PV object pv but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim" }
+            Some("error processing PVC ns/data: found PV object pv but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim")"#]],
+        );
+        check(
+            volume(Some("c2"), false),
+            expect![[r#"
+            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: found PV object pv but its pv.Spec.ClaimRef.UID c2 does not point to claim.UID c1" }
+            Some("error processing PVC ns/data: found PV object pv but its pv.Spec.ClaimRef.UID c2 does not point to claim.UID c1")"#]],
+        );
+        check(
+            volume(Some("c1"), true),
+            expect![[r#"
+            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: volume v has volumeMode Block, but is specified in volumeMounts" }
+            Some("volume v has volumeMode Block, but is specified in volumeMounts")"#]],
+        );
+    }
+
+    #[test]
+    fn an_ephemeral_volumes_claim_is_the_pods_own() {
+        let owned = |owner: Option<&str>| {
+            let mut case = bound();
+            case.of = ClaimOrigin::OfPod;
+            if let Some(claim) = &mut case.claim {
+                claim.owner = owner.map(str::to_owned);
+            }
+            case
+        };
+        check(
+            owned(Some("u1")),
+            expect![[r#"
+            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
+            None"#]],
+        );
+        check(
+            owned(Some("u2")),
+            expect![[r#"
+            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: PVC ns/data was not created for pod ns/p (pod is not owner)" }
+            Some("PVC ns/data was not created for pod ns/p (pod is not owner)")"#]],
+        );
+        check(
+            owned(None),
+            expect![[r#"
+            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: PVC ns/data was not created for pod ns/p (pod is not owner)" }
+            Some("PVC ns/data was not created for pod ns/p (pod is not owner)")"#]],
+        );
+    }
+
+    #[test]
+    fn a_volume_of_another_node_is_not_mounted_here() {
+        let on = |value: &str| {
+            let hostname = "kubernetes.io/hostname".to_owned();
+            Case {
+                volume: Some(PersistentVolume {
+                    affinity: Some(vec![Term {
+                        labels: vec![Requirement {
+                            key: hostname.clone(),
+                            test: Test::In(vec!["n1".to_owned()]),
+                        }],
+                        fields: Vec::new(),
+                    }]),
+                    ..local()
+                }),
+                node: Some(NodeMarks {
+                    labels: BTreeMap::from([(hostname, value.to_owned())]),
+                    ..NodeMarks::default()
+                }),
+                ..bound()
+            }
+        };
+        check(
+            on("n1"),
+            expect![[r#"
+            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
+            None"#]],
+        );
+        check(
+            on("n2"),
+            expect![[r#"
+            Unprocessed { message: "MountVolume.NodeAffinity check failed for volume \"pv\" : no matching NodeSelectorTerms" }
+            None"#]],
+        );
+        check(
+            Case {
+                node: None,
+                ..on("n2")
+            },
+            expect![[r#"
+            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
+            None"#]],
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! PersistentVolumeClaims and PersistentVolumes. A node may get those of its pods and may not watch them (Node
+//! authorizer), so each is requested again: often while a claim is not bound, and then slowly.
+
+use std::fmt::Debug;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as k8s;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::teller::ValueSender;
+use crate::manifest::convert;
+use crate::model::backoff::{self, Doubling};
+use crate::model::object::{Known, Object};
+use crate::model::persistent::{Claim, ClaimKey, PersistentSource, PersistentVolume};
+use crate::source::api::pods;
+
+/// The finalizer with which the control plane keeps a claim while pods use it.
+const PROTECTION: &str = "kubernetes.io/pvc-protection";
+
+/// The waits while a claim is not bound: nothing tells when it is.
+const UNBOUND: Doubling = Doubling::new(Duration::from_millis(250), Duration::from_secs(2));
+/// The waits after failed requests.
+const FAILED: Doubling = Doubling::new(Duration::from_millis(250), Duration::from_secs(15));
+/// How soon a claim that is bound, and its volume, are requested again, with up to half of it added.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// The Node authorizer's answer while it has not seen a new pod yet.
+const NO_RELATIONSHIP: &str = "no relationship found between node";
+
+/// Sends a claim until the receiver is gone.
+pub(super) async fn keep_claim(key: ClaimKey, clients: watch::Receiver<kube::Client>, to: ValueSender) {
+    let api = |client| kube::Api::<k8s::PersistentVolumeClaim>::namespaced(client, &key.namespace);
+    keep(api, &key.name, clients, to, |claim| Ok(of_claim(claim))).await;
+}
+
+/// Sends a volume until the receiver is gone.
+pub(super) async fn keep_volume(name: String, clients: watch::Receiver<kube::Client>, to: ValueSender) {
+    let api = kube::Api::<k8s::PersistentVolume>::all;
+    keep(api, &name, clients, to, of_volume).await;
+}
+
+async fn keep<K>(
+    api: impl Fn(kube::Client) -> kube::Api<K>,
+    name: &str,
+    mut clients: watch::Receiver<kube::Client>,
+    to: ValueSender,
+    read: fn(K) -> Result<Object, String>,
+) where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let (mut unbound, mut failed) = (UNBOUND.waits(), FAILED.waits());
+    let mut is_answered = false;
+    loop {
+        let client = clients.borrow_and_update().clone();
+        let wait = match api(client).get_opt(name).await {
+            Ok(found) => {
+                is_answered = true;
+                failed.reset();
+                let known = found.map(read).map(known);
+                let is_settled = matches!(&known, Some(Known::Found(object)) if is_settled(object));
+                if to.send_value(known).is_err() {
+                    return;
+                }
+                match is_settled {
+                    true => {
+                        unbound.reset();
+                        REFRESH
+                    }
+                    false => unbound.fail(),
+                }
+            }
+            Err(error) => {
+                let why = pods::refusal_of(&error);
+                tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "cannot get the object; \
+                 retrying");
+                let is_early = why.as_deref().is_some_and(|why| why.contains(NO_RELATIONSHIP));
+                // The last answer stays, whatever happens to the API server.
+                if !is_answered && !is_early {
+                    let why = why.unwrap_or_else(|| "the API server does not answer".to_owned());
+                    if to.send_value(Some(Known::Unread(why.into()))).is_err() {
+                        return;
+                    }
+                }
+                failed.fail()
+            }
+        };
+        let wait = backoff::spread(wait, RandomState::new().hash_one(name));
+        // Either may be canceled: the next turn requests it again.
+        tokio::select! {
+            Ok(()) = clients.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn known(read: Result<Object, String>) -> Known {
+    match read {
+        Ok(object) => Known::Found(Arc::new(object)),
+        Err(why) => Known::Unread(why.into()),
+    }
+}
+
+/// Whether no change is expected soon.
+fn is_settled(object: &Object) -> bool {
+    match object {
+        Object::Claim(claim) => claim.bound_to().is_ok(),
+        Object::PersistentVolume(volume) => volume.claim.is_some(),
+        _ => true,
+    }
+}
+
+/// The object of a claim for pods.
+pub fn of_claim(claim: k8s::PersistentVolumeClaim) -> Object {
+    let metadata = claim.metadata;
+    let is_protected = metadata.finalizers.iter().flatten().any(|own| own == PROTECTION);
+    let mut owners = metadata.owner_references.unwrap_or_default().into_iter();
+    let phase = claim.status.and_then(|status| status.phase);
+    Object::Claim(Claim {
+        uid: metadata.uid.unwrap_or_default(),
+        owner: owners
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| owner.uid),
+        is_leaving: metadata.deletion_timestamp.is_some() && !is_protected,
+        is_bound: phase.as_deref() == Some("Bound"),
+        volume: claim.spec.and_then(|spec| spec.volume_name).unwrap_or_default(),
+    })
+}
+
+/// The object of a volume for pods; or why it is not used.
+pub fn of_volume(volume: k8s::PersistentVolume) -> Result<Object, String> {
+    let spec = volume.spec.unwrap_or_default();
+    let source = match (&spec.host_path, &spec.local) {
+        (Some(own), _) => PersistentSource::HostPath {
+            path: path(&own.path)?,
+            kind: convert::host_path_kind(own.type_.as_deref()),
+        },
+        (None, Some(own)) => PersistentSource::Local {
+            path: path(&own.path)?,
+        },
+        (None, None) => PersistentSource::Unsupported(source_name(&spec)),
+    };
+    let required = spec.node_affinity.and_then(|affinity| affinity.required);
+    Ok(Object::PersistentVolume(PersistentVolume {
+        claim: spec.claim_ref.and_then(|claim| claim.uid),
+        is_block: spec.volume_mode.as_deref() == Some("Block"),
+        affinity: required.map(|required| convert::node_terms(&required)),
+        mount_options: spec.mount_options.unwrap_or_default(),
+        source,
+    }))
+}
+
+/// The name of a volume's source, as it stands in `spec`. By its JSON, so that a type that a later version of Kubernetes
+/// adds has a name, too.
+fn source_name(spec: &k8s::PersistentVolumeSpec) -> String {
+    let json = serde_json::to_value(spec).unwrap_or_default();
+    let fields = json.as_object().into_iter().flatten();
+    // Only `claimRef` and `nodeAffinity` are objects beside the source, and `capacity`.
+    let others = ["capacity", "claimRef", "nodeAffinity"];
+    let mut sources =
+        fields.filter(|(name, value)| matches!(value, Value::Object(_)) && !others.contains(&name.as_str()));
+    sources
+        .next()
+        .map_or_else(|| "no source".to_owned(), |(name, _)| name.clone())
+}
+
+/// Checks what the API server has checked: the agent mounts it as root.
+fn path(path: &str) -> Result<PathBuf, String> {
+    if !path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0') {
+        return Err(format!("the path {path:?} is not absolute, or contains '..'"));
+    }
+    Ok(PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check_volume(spec: Value, expected: Expect) {
+        let volume = serde_json::json!({"metadata": {"name": "pv"}, "spec": spec});
+        let read = of_volume(serde_json::from_value(volume).unwrap());
+        expected.assert_eq(&match read {
+            Ok(Object::PersistentVolume(volume)) => serde_json::to_string(&volume).unwrap(),
+            other => format!("{other:?}"),
+        });
+    }
+
+    #[test]
+    fn what_is_read_of_a_volume() {
+        check_volume(
+            serde_json::json!({
+                "hostPath": {"path": "/srv/a", "type": "DirectoryOrCreate"}, "claimRef": {"uid": "u"},
+                "capacity": {"storage": "1Gi"}, "mountOptions": ["ro"],
+            }),
+            expect![[
+                r#"{"claim":"u","is_block":false,"affinity":null,"mount_options":["ro"],"source":{"HostPath":{"path":"/srv/a","kind":"DirectoryOrCreate"}}}"#
+            ]],
+        );
+        check_volume(
+            serde_json::json!({
+                "local": {"path": "/mnt/d"}, "volumeMode": "Block",
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1"]}]},
+                ]}},
+            }),
+            expect![[
+                r#"{"claim":null,"is_block":true,"affinity":[{"labels":[{"key":"kubernetes.io/hostname","test":{"In":["n1"]}}],"fields":[]}],"mount_options":[],"source":{"Local":{"path":"/mnt/d"}}}"#
+            ]],
+        );
+        check_volume(
+            serde_json::json!({"nfs": {"server": "s", "path": "/"}, "claimRef": {"uid": "u"}}),
+            expect![[
+                r#"{"claim":"u","is_block":false,"affinity":null,"mount_options":[],"source":{"Unsupported":"nfs"}}"#
+            ]],
+        );
+        for bad in ["srv", "/srv/../etc", ""] {
+            assert!(path(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_of_a_claim() {
+        let check = |claim: Value, want: Claim| {
+            let read = of_claim(serde_json::from_value(claim).unwrap());
+            assert_eq!(read, Object::Claim(want));
+        };
+        check(
+            serde_json::json!({
+                "metadata": {"name": "c", "uid": "u", "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "Pod", "name": "other", "uid": "x"},
+                    {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p1", "controller": true},
+                ]},
+                "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"},
+            }),
+            Claim {
+                uid: "u".to_owned(),
+                owner: Some("p1".to_owned()),
+                is_bound: true,
+                volume: "pv".to_owned(),
+                ..Claim::default()
+            },
+        );
+        let deleted = |finalizers: &[&str]| {
+            serde_json::json!({"metadata": {
+                "name": "c", "deletionTimestamp": "2026-11-30T00:00:00Z", "finalizers": finalizers,
+            }, "status": {"phase": "Pending"}})
+        };
+        check(deleted(&[PROTECTION]), Claim::default());
+        let leaving = Claim {
+            is_leaving: true,
+            ..Claim::default()
+        };
+        check(deleted(&[]), leaving);
+    }
+}
