@@ -134,6 +134,7 @@ pub(super) async fn create(
         sandbox,
         sandbox_config,
         mut config,
+        stop_signal,
         termination_file,
         mut sub_paths,
         refusal,
@@ -162,7 +163,7 @@ pub(super) async fn create(
     let log = Path::new(&sandbox_config.log_directory).join(&config.log_path);
     make_files(&container, &log, termination_file.as_deref()).map_err(misconfigured)?;
     match runtime
-        .create_container(sandbox, config, Arc::unwrap_or_clone(sandbox_config))
+        .create_container(sandbox, config, Arc::unwrap_or_clone(sandbox_config), stop_signal)
         .await
     {
         Ok(id) => Ok(Effect {

@@ -69,6 +69,7 @@ pub mod span;
 pub mod stated;
 pub mod stats;
 pub mod step;
+pub mod stop_signal;
 pub mod timeline;
 pub mod tls;
 pub mod usage;

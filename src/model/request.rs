@@ -16,6 +16,7 @@ use super::probe::Hook;
 use super::registry::Credential;
 use super::resources::Bytes;
 use super::run_as::RunAs;
+use super::stop_signal::StopSignal;
 
 /// The sandbox that a container is created in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -310,6 +311,8 @@ pub struct ContainerRequest {
     pub sandbox_config: Arc<PodSandboxConfig>,
     /// The request; its image is replaced by the reference that the image step returned.
     pub config: ContainerConfig,
+    /// The signal that ends it, which the messages of the crate cannot carry.
+    pub stop_signal: Option<StopSignal>,
     /// The file for the termination message, created empty with mode 0666 before; it is among the mounts.
     pub termination_file: Option<PathBuf>,
     /// The parts of volumes that it mounts.

@@ -92,6 +92,7 @@ pub(super) fn request(
         sandbox: home.sandbox.clone(),
         sandbox_config: home.config.clone(),
         config,
+        stop_signal: container.lifecycle.stop_signal.filter(|_| policy.stop_signals),
         termination_file,
         sub_paths,
         refusal,

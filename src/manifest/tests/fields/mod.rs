@@ -54,6 +54,7 @@ const CHOICES: &[&str] = &[
     "FallbackToLogsOnError",
     "NoSchedule",
     "windows",
+    "SIGTERM",
     "system-node-critical",
     "8080",
     "1Gi",
@@ -150,6 +151,7 @@ struct Outcome {
 fn policy() -> NodePolicy {
     NodePolicy {
         limited_swap: true,
+        stop_signals: true,
         ..sample::policy()
     }
 }

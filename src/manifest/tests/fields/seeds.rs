@@ -127,7 +127,7 @@ const EVERYTHING: &str = r#"{
   }, {
     "name": "d",
     "image": "i:1",
-    "lifecycle": {"postStart": {"sleep": {"seconds": 3}}, "preStop": {"tcpSocket": {"port": 80}}},
+    "lifecycle": {"postStart": {"sleep": {"seconds": 3}}, "preStop": {"tcpSocket": {"port": 80}}, "stopSignal": "SIGUSR1"},
     "readinessProbe": {"httpGet": {"port": 80}}
   }],
   "ephemeralContainers": [{

@@ -326,14 +326,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
         &[
             ("postStart", Acts("plan/start.rs")),
             ("preStop", Acts("plan/teardown.rs")),
-            (
-                "stopSignal",
-                Refused(
-                    r#"{"containers": [{"name": "c", "image": "i:1", "lifecycle": {"stopSignal": "SIGUSR1"}}]}"#,
-                    "lifecycle.stopSignal: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("stopSignal", Acts("plan/container.rs")),
         ],
     ),
     (
