@@ -19,6 +19,7 @@ pub mod difference;
 pub mod duration;
 pub mod end;
 pub mod error_chain;
+pub mod env_file;
 pub mod event;
 pub(crate) mod expand;
 pub mod feature_gate;

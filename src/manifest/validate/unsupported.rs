@@ -1,6 +1,6 @@
 //! What Kubernetes allows and this node does not support: rejected by name, never ignored.
 
-use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::Value;
 
 use crate::manifest::context::{ManifestContext, RuntimeClasses};
@@ -205,19 +205,6 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
             let at = at.field("restartPolicyRules").index(index).field("action");
             faults.unsupported(&at, format!("{} {NOT_YET}: use Restart", rule.action));
         }
-    }
-    for (index, variable) in container.env.iter().flatten().enumerate() {
-        if let Some(from) = &variable.value_from {
-            let at = at.field("env").index(index).field("valueFrom");
-            value_from(from, &at, faults);
-        }
-    }
-}
-
-fn value_from(from: &EnvVarSource, at: &FieldPath, faults: &mut Faults) {
-    if from.file_key_ref.is_some() {
-        let message = format!("{NOT_YET}: set value instead");
-        faults.unsupported(&at.field("fileKeyRef"), message);
     }
 }
 

@@ -55,6 +55,7 @@ const CHOICES: &[&str] = &[
     "NoSchedule",
     "windows",
     "SIGTERM",
+    "spare",
     "system-node-critical",
     "8080",
     "1Gi",

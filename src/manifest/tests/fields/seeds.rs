@@ -51,6 +51,7 @@ const EVERYTHING: &str = r#"{
   "securityContext": {"fsGroupChangePolicy": "OnRootMismatch", "seLinuxChangePolicy": "Recursive"},
   "volumes": [
     {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    {"name": "spare", "emptyDir": {}},
     {"name": "host", "hostPath": {"path": "/srv", "type": "Directory"}},
     {"name": "config", "configMap": {
       "name": "a", "optional": true, "defaultMode": 256, "items": [{"key": "k", "path": "p", "mode": 292}]
@@ -91,7 +92,10 @@ const EVERYTHING: &str = r#"{
         "containerName": "c", "resource": "limits.cpu", "divisor": "1m"
       }}},
       {"name": "CONFIG", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "k", "optional": true}}},
-      {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k", "optional": true}}}
+      {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k", "optional": true}}},
+      {"name": "FILE", "valueFrom": {"fileKeyRef": {
+        "volumeName": "scratch", "path": "env", "key": "K", "optional": true
+      }}}
     ],
     "envFrom": [
       {"prefix": "C_", "configMapRef": {"name": "a", "optional": true}},
