@@ -553,7 +553,9 @@ fn a_variable_of_a_file_names_a_key_a_file_and_an_empty_dir() {
         file("none", "''", "''").replace("name: A", "name: D"),
         file("''", "a", "K"),
     );
-    check(&manifest, expect![[r#"
+    check(
+        &manifest,
+        expect![[r#"
         :13: spec.containers[0].env[1].valueFrom.fileKeyRef.key: "a=b" must consist of printable ASCII characters other than '='
         :13: spec.containers[0].env[1].valueFrom.fileKeyRef.path: "../a" must not contain '..'
         :13: spec.containers[0].env[1].valueFrom.fileKeyRef.volumeName: referenced volume must be of type emptyDir
@@ -561,5 +563,6 @@ fn a_variable_of_a_file_names_a_key_a_file_and_an_empty_dir() {
         :14: spec.containers[0].env[2].valueFrom.fileKeyRef.path: is missing: name a file in the volume
         :14: spec.containers[0].env[2].valueFrom.fileKeyRef.volumeName: no volume is named "none"
         :15: spec.containers[0].env[3].valueFrom.fileKeyRef.volumeName: is missing: name a volume
-    "#]]);
+    "#]],
+    );
 }
