@@ -15,7 +15,7 @@ use super::effect::{Effect, Fact, ImageFound, Made};
 use super::endings::Ended;
 use super::failure::{abandoned, call_failure, failure, gone};
 use super::files::Whose;
-use super::{hook, sub_path, symbol};
+use super::{env_file, hook, sub_path, symbol};
 use crate::cri::Runtime;
 use crate::disk::write::remove_if_there;
 use crate::model::error_chain::chain;
@@ -134,6 +134,8 @@ pub(super) async fn create(
         sandbox,
         sandbox_config,
         mut config,
+        env_files,
+        stop_signal,
         termination_file,
         mut sub_paths,
         refusal,
@@ -155,6 +157,7 @@ pub(super) async fn create(
         }
         fill_in_image(&mut config, found);
     }
+    env_file::resolve(work, &container, &env_files, &mut config, &mut sub_paths).await?;
     symbol::resolve(runtime, &sandbox, &mut config, &mut sub_paths).await?;
     for part in sub_paths {
         mount_part(work, &container, part).await?;
@@ -162,7 +165,7 @@ pub(super) async fn create(
     let log = Path::new(&sandbox_config.log_directory).join(&config.log_path);
     make_files(&container, &log, termination_file.as_deref()).map_err(misconfigured)?;
     match runtime
-        .create_container(sandbox, config, Arc::unwrap_or_clone(sandbox_config))
+        .create_container(sandbox, config, Arc::unwrap_or_clone(sandbox_config), stop_signal)
         .await
     {
         Ok(id) => Ok(Effect {

@@ -17,6 +17,7 @@ pub mod credential_provider;
 mod download;
 mod effect;
 mod endings;
+mod env_file;
 mod failure;
 pub mod files;
 mod hook;

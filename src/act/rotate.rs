@@ -331,6 +331,7 @@ mod tests {
             resources: None,
             user: None,
             pre_stop: None,
+            stop_signal: None,
             health: None,
         }
     }

@@ -13,5 +13,6 @@ pub(crate) fn manifest_context(config: &Config) -> ManifestContext {
             Some(_) => RuntimeClasses::Asked,
             None => RuntimeClasses::Nowhere,
         },
+        stop_signals: config.pods.stop_signals,
     }
 }

@@ -226,6 +226,11 @@ fn value(variable: &EnvVar) -> String {
         format!("<set to the key '{}' in secret '{}'>", key.key, key.name)
     } else if let Some(key) = &from.config_map_key_ref {
         format!("<set to the key '{}' of config map '{}'>", key.key, key.name)
+    } else if let Some(key) = &from.file_key_ref {
+        format!(
+            "<set to the key '{}' of file '{}' in volume '{}'>",
+            key.key, key.path, key.volume_name
+        )
     } else {
         "<set from another source>".to_owned()
     }

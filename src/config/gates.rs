@@ -2,12 +2,15 @@
 //! gate would enable is rejected where a pod or a key requests it. Pure.
 
 use super::raw::KubeletConfiguration;
-use crate::model::feature_gate::Stage::{Beta, Stable};
+use crate::model::feature_gate::Stage::{Alpha, Beta, Stable};
 use crate::model::feature_gate::{FeatureGate, Stage};
 
 /// Project quotas for emptyDirs. Off by default in the kubelet, which cannot tell whether a pod evades them; on here, where
 /// they are compared with what is there (`stats/quota`).
 pub(super) const PROJECT_QUOTAS: &str = "LocalStorageCapacityIsolationFSQuotaMonitoring";
+
+/// Whether containers may state the signal that ends them (KEP-4960).
+pub(super) const STOP_SIGNALS: &str = "ContainerStopSignals";
 
 /// Whether the node takes part in the machine's shutdown, and whether it may do so with periods by priority.
 pub(super) const SHUTDOWN: &str = "GracefulNodeShutdown";
@@ -20,6 +23,7 @@ const GATES: &[(&str, Stage, bool)] = &[
     ("ComponentFlagz", Beta, true),
     ("ComponentStatusz", Beta, true),
     ("ContainerCheckpoint", Beta, true),
+    (STOP_SIGNALS, Alpha, false),
     ("CustomCPUCFSQuotaPeriod", Stable, true),
     (SHUTDOWN, Beta, true),
     (SHUTDOWN_BY_PRIORITY, Beta, true),
@@ -37,6 +41,12 @@ pub(super) fn is_followed(name: &str) -> bool {
 pub(super) fn is_on_unless_disabled(written: &KubeletConfiguration, name: &str) -> bool {
     let gates = written.feature_gates.as_ref();
     gates.and_then(|gates| gates.get(name)) != Some(&false)
+}
+
+/// Whether a gate that is off by default is on.
+pub(super) fn is_on_if_enabled(written: &KubeletConfiguration, name: &str) -> bool {
+    let gates = written.feature_gates.as_ref();
+    gates.and_then(|gates| gates.get(name)) == Some(&true)
 }
 
 /// All of them as they are set.

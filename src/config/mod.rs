@@ -338,6 +338,8 @@ pub struct Pods {
     pub fail_swap_on: bool,
     /// `memorySwap.swapBehavior: LimitedSwap`
     pub limited_swap: bool,
+    /// The feature gate `ContainerStopSignals`.
+    pub stop_signals: bool,
 }
 
 /// What the agent serves.

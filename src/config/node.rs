@@ -158,6 +158,7 @@ impl Config {
             seccomp_dir: self.paths.root.join("seccomp"),
             max_restart_backoff: self.pods.max_restart_backoff,
             limited_swap: self.pods.limited_swap,
+            stop_signals: self.pods.stop_signals,
             apparmor: facts.apparmor,
             masked_paths: facts.thermal_throttle.clone(),
             shutdown: self.shutdown.clone(),

@@ -19,7 +19,9 @@ use super::traces::traces;
 use super::validate::validate;
 use super::verification::verification;
 use super::version;
-use super::{Addresses, Config, Images, Manifests, Node, Paths, Pods, Role, amounts, defaults, supported};
+use super::{
+    Addresses, Config, Images, Manifests, Node, Paths, Pods, Role, amounts, defaults, gates, supported,
+};
 use crate::model::resources::Bytes;
 use crate::model::yaml::document;
 
@@ -149,7 +151,7 @@ fn node(
         reported_version: reported_version(own, context, checks),
         max_pods: positive(written.max_pods).unwrap_or(0),
         protect_kernel: written.protect_kernel_defaults == Some(true),
-        project_quotas: super::gates::is_on_unless_disabled(written, super::gates::PROJECT_QUOTAS),
+        project_quotas: gates::is_on_unless_disabled(written, gates::PROJECT_QUOTAS),
         pods_per_core: positive(written.pods_per_core),
         status_update: span(written.node_status_update_frequency),
         status_report: span(written.node_status_report_frequency),
@@ -290,6 +292,7 @@ fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
         max_restart_backoff: span(backoff),
         fail_swap_on: written.fail_swap_on != Some(false),
         limited_swap: swap == Some("LimitedSwap"),
+        stop_signals: gates::is_on_if_enabled(written, gates::STOP_SIGNALS),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod events;
 mod images;
 pub mod log_line;
 mod pods;
+mod stop_signal;
 mod streaming;
 
 use std::collections::HashMap;

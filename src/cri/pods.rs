@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use k8s_cri::v1;
 
-use super::{CriError, Runtime};
+use super::{CriError, Runtime, stop_signal};
+use crate::model::stop_signal::StopSignal;
 
 impl Runtime {
     /// Creates and starts a sandbox with that handler, the default one if empty, and returns its id.
@@ -91,12 +92,13 @@ impl Runtime {
         answer.status.ok_or_else(|| CriError::empty("PodSandboxStatus"))
     }
 
-    /// Creates a container and returns its id.
+    /// Creates a container and returns its id. A runtime that does not know stop signals sends that of its image.
     pub async fn create_container(
         &self,
         sandbox: String,
         config: v1::ContainerConfig,
         sandbox_config: v1::PodSandboxConfig,
+        signal: Option<StopSignal>,
     ) -> Result<String, CriError> {
         let request = v1::CreateContainerRequest {
             pod_sandbox_id: sandbox,
@@ -107,7 +109,7 @@ impl Runtime {
             .within(
                 "CreateContainer",
                 self.timeout,
-                self.pods.clone().create_container(request),
+                stop_signal::create_container(self.channel.clone(), request, signal),
             )
             .await?;
         Ok(answer.container_id)
@@ -232,20 +234,24 @@ impl Runtime {
         Ok(answer.containers)
     }
 
-    /// One container with times, exit code, mounts and log path.
-    pub async fn container_status(&self, id: &str) -> Result<v1::ContainerStatus, CriError> {
+    /// One container with times, exit code, mounts and log path, and its stop signal if the runtime reports it.
+    pub async fn container_status(
+        &self,
+        id: &str,
+    ) -> Result<(v1::ContainerStatus, Option<StopSignal>), CriError> {
         let request = v1::ContainerStatusRequest {
             container_id: id.to_owned(),
             verbose: false,
         };
-        let answer = self
+        let (answer, signal) = self
             .within(
                 "ContainerStatus",
                 self.timeout,
-                self.pods.clone().container_status(request),
+                stop_signal::container_status(self.channel.clone(), &request),
             )
             .await?;
-        answer.status.ok_or_else(|| CriError::empty("ContainerStatus"))
+        let status = answer.status.ok_or_else(|| CriError::empty("ContainerStatus"))?;
+        Ok((status, signal))
     }
 
     /// Has the runtime open a new log file for a container, after the old one was renamed.

@@ -11,6 +11,8 @@ pub struct ManifestContext {
     pub allowed_unsafe_sysctls: Vec<String>,
     /// Where the RuntimeClasses of static pods come from.
     pub classes: RuntimeClasses,
+    /// Whether containers may state stop signals (the feature gate `ContainerStopSignals`).
+    pub stop_signals: bool,
 }
 
 /// Where the RuntimeClasses of static pods come from.

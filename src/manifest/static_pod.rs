@@ -42,7 +42,7 @@ pub(crate) fn read(
         return (None, faults.into_vec());
     }
     let mut more = Faults::default();
-    unsupported::static_pod(&object, context.classes, &mut more);
+    unsupported::static_pod(&object, context, &mut more);
     own_metadata(&object, &mut more);
     validate::metadata::written(&object.metadata, &mut more);
     as_written(&mut object);

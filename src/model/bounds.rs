@@ -28,6 +28,9 @@ pub const POD_FILES: usize = 200_000;
 /// The total size of those files in bytes.
 pub const POD_FILE_BYTES: usize = 256 << 20;
 
+/// The size of a file with environment variables: as much as a ConfigMap has at most.
+pub const ENV_FILE: usize = 1 << 20;
+
 /// The most containers, init containers, ephemeral containers and volumes, each counted apart, that a pod may have: no
 /// node could run more, and pairwise comparisons stay cheap.
 pub const OF_EACH: usize = 500;
@@ -70,6 +73,11 @@ pub fn exec_string_exceeded(what: &str) -> String {
         "{what} exceeds {EXEC_STRING} bytes, the most that Linux passes to a program in one string: shorten it, or \
          mount the ConfigMap or Secret as a volume"
     )
+}
+
+/// The message in the log for a file that exceeds [`ENV_FILE`].
+pub fn env_file_exceeded() -> String {
+    format!("it has more than {ENV_FILE} bytes")
 }
 
 /// The message for a list with more than [`OF_EACH`] items.

@@ -1,8 +1,10 @@
 //! The feature gates that gantry follows.
 
-/// How far a feature of Kubernetes is; none that gantry follows is alpha.
+/// How far a feature of Kubernetes is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// It is off unless its gate is set.
+    Alpha,
     /// Its gate may still change, whatever its default is.
     Beta,
     /// It stays as it is.
@@ -13,6 +15,7 @@ impl Stage {
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
+            Stage::Alpha => "ALPHA",
             Stage::Beta => "BETA",
             // As in the kubelet's metrics.
             Stage::Stable => "",

@@ -69,6 +69,8 @@ pub struct NodePolicy {
     pub max_restart_backoff: Duration,
     /// `memorySwap.swapBehavior: LimitedSwap`
     pub limited_swap: bool,
+    /// Whether containers end by the signals that they state (the feature gate `ContainerStopSignals`).
+    pub stop_signals: bool,
     /// Whether the kernel enforces AppArmor profiles.
     pub apparmor: bool,
     /// Masked files of this machine, in addition to the paths that are always masked

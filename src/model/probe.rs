@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::pod::Port;
+use super::stop_signal::StopSignal;
 
 /// The kind of a probe (Kubernetes: *Liveness, Readiness, and Startup Probes*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,6 +206,8 @@ pub struct Lifecycle {
     pub post_start: Option<Hook>,
     /// `preStop` as written, for the container's annotation, where any agent finds it again.
     pub pre_stop: Option<k8s::LifecycleHandler>,
+    /// `stopSignal`: sent instead of the image's.
+    pub stop_signal: Option<StopSignal>,
 }
 
 impl Probe {

@@ -9,6 +9,7 @@ use k8s_cri::v1::{ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 
 use super::allocation::Allocation;
 use super::checkpoint::Checkpoint;
+use super::env_file::EnvFileKey;
 use super::node::CgroupName;
 use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PullPolicy};
@@ -17,6 +18,7 @@ use super::registry::Credential;
 use super::resources::Bytes;
 use super::run_as::RunAs;
 use super::security::GroupChange;
+use super::stop_signal::StopSignal;
 
 /// The sandbox that a container is created in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -336,6 +338,10 @@ pub struct ContainerRequest {
     pub sandbox_config: Arc<PodSandboxConfig>,
     /// The request; its image is replaced by the reference that the image step returned.
     pub config: ContainerConfig,
+    /// Where the values come from whose placeholders are in the request.
+    pub env_files: Vec<EnvFileKey>,
+    /// The signal that ends it, which the messages of the crate cannot carry.
+    pub stop_signal: Option<StopSignal>,
     /// The file for the termination message, created empty with mode 0666 before; it is among the mounts.
     pub termination_file: Option<PathBuf>,
     /// The parts of volumes that it mounts.

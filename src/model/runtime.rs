@@ -12,6 +12,7 @@ use super::health::{Health, Verdict};
 use super::labels;
 use super::pod::{Container, PodName, PodUid};
 use super::probe::{Hook, ProbeKind};
+use super::stop_signal::StopSignal;
 
 /// The observed state of all pods. Written by `observe` alone; unchanged pods keep their `Arc`.
 #[derive(Debug, Clone, Default)]
@@ -213,6 +214,8 @@ pub struct ObservedContainer {
     pub resources: Option<k8s_cri::v1::LinuxContainerResources>,
     /// The user of its first process, if the runtime reports it: uid, gid, supplemental groups.
     pub user: Option<(i64, i64, Vec<i64>)>,
+    /// The signal that ends it, if the runtime reports it.
+    pub stop_signal: Option<StopSignal>,
     /// The pre-stop hook that it was created with (`io.kubernetes.container.preStopHandler`).
     pub pre_stop: Option<Hook>,
     /// Its probe results; `None` before the first result.

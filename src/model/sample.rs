@@ -210,6 +210,7 @@ pub(crate) fn policy() -> NodePolicy {
         seccomp_dir: PathBuf::from("/var/lib/kubelet/seccomp"),
         max_restart_backoff: Duration::from_secs(300),
         limited_swap: false,
+        stop_signals: false,
         apparmor: true,
         masked_paths: Vec::new(),
         shutdown: ShutdownPeriods::new([(0, 20), (2_000_000_000, 10)].map(|(priority, seconds)| {
@@ -257,6 +258,7 @@ pub(crate) fn instance(name: &str, restarts: u32, created: i64, state: Container
         resources: None,
         user: Some((0, 0, vec![0])),
         pre_stop: None,
+        stop_signal: None,
         health: None,
     }
 }

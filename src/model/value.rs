@@ -89,6 +89,17 @@ pub enum EnvValue {
         /// Whether the source may be missing; the variable is then omitted.
         optional: bool,
     },
+    /// `fileKeyRef`
+    File {
+        /// The emptyDir.
+        volume: String,
+        /// The file, relative, without `..`.
+        path: String,
+        /// The key.
+        key: String,
+        /// Whether the file may lack the key; the variable is then omitted.
+        optional: bool,
+    },
 }
 
 /// An entry of `envFrom`: every key of an object is a variable.

@@ -11,6 +11,7 @@ use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{
     ContainerState, ObservedContainer, ObservedImage, ObservedName, ObservedPod, RuntimeHandler, Sandbox,
 };
+use crate::model::stop_signal::StopSignal;
 
 /// All termination messages of a pod together, divided evenly (`MaxPodTerminationMessageLogLength`).
 const MAX_POD_MESSAGES: usize = 12 * 1024;
@@ -166,7 +167,7 @@ pub(super) fn message_source(status: &v1::ContainerStatus) -> Option<MessageSour
 
 /// One container; `None` if it lacks the kubelet's labels.
 pub(super) fn container(
-    status: v1::ContainerStatus,
+    (status, stop_signal): (v1::ContainerStatus, Option<StopSignal>),
     sandbox: String,
     termination_message: String,
 ) -> Option<ObservedContainer> {
@@ -181,6 +182,7 @@ pub(super) fn container(
         hash: annotations.hash.unwrap_or(0),
         grace_seconds: annotations.grace_seconds,
         created: timestamp(status.created_at),
+        stop_signal,
         pre_stop: annotations.hook(),
         termination_path: annotations.termination_path,
         health: None,
@@ -394,7 +396,7 @@ mod tests {
                 (TERMINATION_PATH, "/dev/termination-log"),
             ],
         );
-        let got = container(status, "s1".into(), "done-well\n".into()).unwrap();
+        let got = container((status, None), "s1".into(), "done-well\n".into()).unwrap();
         assert_eq!(
             (got.hash, got.restart_count, got.grace_seconds),
             (0x7872_5ff3, 4, Some(5))
@@ -427,7 +429,12 @@ mod tests {
                 started_at: started,
                 ..exited("c", &[])
             };
-            assert_eq!(container(status, "s1".into(), String::new()).unwrap().state, want);
+            assert_eq!(
+                container((status, None), "s1".into(), String::new())
+                    .unwrap()
+                    .state,
+                want
+            );
         };
         check(0, 0, ContainerState::Created);
         check(
@@ -458,10 +465,10 @@ mod tests {
             name: "c".into(),
             attempt: 3,
         });
-        let got = container(status.clone(), "s1".into(), String::new()).unwrap();
+        let got = container((status.clone(), None), "s1".into(), String::new()).unwrap();
         assert_eq!((got.hash, got.restart_count, got.grace_seconds), (0, 3, None));
         status.labels.clear();
-        assert_eq!(container(status, "s1".into(), String::new()), None);
+        assert_eq!(container((status, None), "s1".into(), String::new()), None);
     }
 
     #[test]
@@ -564,7 +571,7 @@ mod tests {
         fn the_messages_of_a_pod_have_a_bound(lengths in prop::collection::vec(0usize..6000, 1..12)) {
             let containers = lengths.iter().enumerate().map(|(n, length)| {
                 let text = "ä".repeat(*length);
-                container(exited(&format!("c{n}"), &[]), "s1".into(), text).unwrap()
+                container((exited(&format!("c{n}"), &[]), None), "s1".into(), text).unwrap()
             });
             let mut pod = ObservedPod { containers: containers.collect(), ..ObservedPod::default() };
             limit_messages(&mut pod);

@@ -20,6 +20,7 @@ use crate::cri::{CriError, Runtime};
 use crate::model::labels;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName};
+use crate::model::stop_signal::StopSignal;
 
 /// How many statuses are requested at once: at the start there are hundreds to read.
 const STATUSES_AT_ONCE: usize = 8;
@@ -265,18 +266,18 @@ impl World {
             .buffer_unordered(STATUSES_AT_ONCE);
         let mut elsewhere = Vec::new();
         while let Some((answer, uid, id, sandbox)) = answers.next().await {
-            let Some(mut status) = checked_answer(answer, &id, &mut failed)? else {
+            let Some((mut status, signal)) = checked_answer(answer, &id, &mut failed)? else {
                 self.containers.remove(&id);
                 continue;
             };
             self.note_out_of_memory(&uid, &mut status);
             let Some(source) = snapshot::message_source(&status) else {
-                self.note_container(status, sandbox, String::new());
+                self.note_container((status, signal), sandbox, String::new());
                 continue;
             };
             match termination::message(&source, &self.directories) {
-                Some(message) => self.note_container(status, sandbox, message),
-                None => elsewhere.push((uid, source, status, sandbox)),
+                Some(message) => self.note_container((status, signal), sandbox, message),
+                None => elsewhere.push((uid, source, (status, signal), sandbox)),
             }
         }
         drop(answers);
@@ -291,7 +292,7 @@ impl World {
     }
 
     /// Reads messages that may hang, all at once, so that the wait is paid only once.
-    async fn read_elsewhere(&mut self, ended: Vec<(PodUid, MessageSource, v1::ContainerStatus, String)>) {
+    async fn read_elsewhere(&mut self, ended: Vec<(PodUid, MessageSource, ReportedContainer, String)>) {
         let (places, directories) = (&self.messages, &self.directories);
         let reading = ended
             .into_iter()
@@ -304,9 +305,9 @@ impl World {
         }
     }
 
-    fn note_container(&mut self, status: v1::ContainerStatus, sandbox: String, message: String) {
-        let (id, state) = (status.id.clone(), status.state);
-        if let Some(observed) = snapshot::container(status, sandbox, message) {
+    fn note_container(&mut self, reported: ReportedContainer, sandbox: String, message: String) {
+        let (id, state) = (reported.0.id.clone(), reported.0.state);
+        if let Some(observed) = snapshot::container(reported, sandbox, message) {
             self.containers.insert(id, KnownContainer { state, observed });
         }
     }
@@ -323,6 +324,9 @@ impl World {
         }
     }
 }
+
+/// A container's status, and its stop signal if the runtime reports it.
+type ReportedContainer = (v1::ContainerStatus, Option<StopSignal>);
 
 fn is_ready(sandbox: &v1::PodSandbox) -> bool {
     sandbox.state == v1::PodSandboxState::SandboxReady as i32

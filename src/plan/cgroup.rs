@@ -502,6 +502,7 @@ mod tests {
             seccomp_dir: PathBuf::new(),
             max_restart_backoff: Duration::from_secs(300),
             limited_swap: false,
+            stop_signals: false,
             apparmor: true,
             masked_paths: Vec::new(),
             shutdown: Default::default(),

@@ -49,10 +49,8 @@ pub(super) fn request(
     let Origin { pod, policy, .. } = origin;
     let termination_file = termination_file(pod, container, attempt, policy);
     room.next();
-    let (env, mut refusal) = match environment::environment(container, origin, room) {
-        Ok(env) => (env, None),
-        Err(message) => (Environment::default(), Some(message)),
-    };
+    let (env, mut refusal) = environment::environment(container, origin, room)
+        .map_or_else(|why| (Environment::default(), Some(why)), |env| (env, None));
     let sub_paths = match sub_path::mounts(origin, container, &env, room) {
         Ok(mounts) => mounts,
         Err(message) => {
@@ -94,6 +92,8 @@ pub(super) fn request(
         sandbox: home.sandbox.clone(),
         sandbox_config: home.config.clone(),
         config,
+        env_files: env.files().to_vec(),
+        stop_signal: container.lifecycle.stop_signal.filter(|_| policy.stop_signals),
         termination_file,
         sub_paths,
         refusal,

@@ -2,11 +2,12 @@
 //! then `env` in order, whose literal values may refer to earlier variables and the Services; last, the variables of
 //! Services that have no value yet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::content::{Lack, Origin};
-use super::service_links;
+use super::{service_links, volume};
 use crate::model::bounds;
+use crate::model::env_file::{self, EnvFileKey};
 use crate::model::expand::expand;
 use crate::model::object::ObjectKind;
 use crate::model::pod::Container;
@@ -24,6 +25,8 @@ pub(super) struct Environment {
     bytes: usize,
     /// Their size if none had replaced another: this much was copied.
     made: usize,
+    /// The files whose values are still placeholders.
+    files: Vec<EnvFileKey>,
 }
 
 /// What commands and environments may still use: of one container, and of all that one plan creates. Replaced values
@@ -117,6 +120,20 @@ impl Environment {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The files whose values are still placeholders.
+    pub(super) fn files(&self) -> &[EnvFileKey] {
+        &self.files
+    }
+
+    /// The placeholder for a value of a file.
+    fn placeholder(&mut self, file: EnvFileKey, room: &Room) -> Result<String, Exceeded> {
+        let kept = file.before.as_ref().map_or(0, String::len);
+        room.has(self.bytes, self.made + kept)?;
+        self.made += kept;
+        self.files.push(file);
+        Ok(env_file::placeholder(self.files.len() - 1))
+    }
+
     /// Adds a variable. A repeated name gets its last value, in its first position.
     fn set(&mut self, name: String, value: String, room: &Room) -> Result<(), Exceeded> {
         bounds::step();
@@ -179,32 +196,9 @@ pub(super) fn environment(
         }
     }
     for (name, value) in &container.env {
-        let value = match value {
-            EnvValue::Text(text) => {
-                let known = |wanted: &str| {
-                    done.get(wanted)
-                        .or_else(|| services.get(wanted).map(String::as_str))
-                };
-                expand(text, known, room.left()).map_err(|_| room.narrower().message(container))?
-            }
-            // The kubelet, too, creates no container that asks for an address which is not known.
-            EnvValue::Field(Field::HostIp | Field::HostIps) if origin.policy.host_ips.is_empty() => {
-                return Err(NO_HOST_IP.to_owned());
-            }
-            EnvValue::Field(field) => origin.field(field),
-            EnvValue::Resource(resource) => origin.resource(resource, Some(container)),
-            EnvValue::Key {
-                kind,
-                name,
-                key,
-                optional,
-            } => match value_of_key(origin, *kind, name, key) {
-                Ok(value) => value,
-                Err(Lack::Missing(_)) if *optional => continue,
-                Err(lack) => return Err(lack.into_text()),
-            },
-        };
-        done.set(name.clone(), value, room).map_err(exceeded)?;
+        if let Some(value) = self::value(&mut done, &services, (name, value), container, origin, room)? {
+            done.set(name.clone(), value, room).map_err(exceeded)?;
+        }
     }
     for (name, value) in services {
         if done.get(&name).is_none() {
@@ -215,6 +209,62 @@ pub(super) fn environment(
     room.of_container -= done.bytes;
     room.of_plan -= done.made;
     Ok(done)
+}
+
+/// The value of a variable; `None` if it has none because its source is missing and may be.
+fn value(
+    done: &mut Environment,
+    services: &BTreeMap<String, String>,
+    (name, value): (&str, &EnvValue),
+    container: &Container,
+    origin: Origin<'_>,
+    room: &Room,
+) -> Result<Option<String>, String> {
+    let value = match value {
+        EnvValue::Text(text) => {
+            let known = |wanted: &str| {
+                done.get(wanted)
+                    .or_else(|| services.get(wanted).map(String::as_str))
+            };
+            expand(text, known, room.left()).map_err(|_| room.narrower().message(container))?
+        }
+        // The kubelet, too, creates no container that asks for an address which is not known.
+        EnvValue::Field(Field::HostIp | Field::HostIps) if origin.policy.host_ips.is_empty() => {
+            return Err(NO_HOST_IP.to_owned());
+        }
+        EnvValue::Field(field) => origin.field(field),
+        EnvValue::Resource(resource) => origin.resource(resource, Some(container)),
+        EnvValue::Key {
+            kind,
+            name,
+            key,
+            optional,
+        } => match value_of_key(origin, *kind, name, key) {
+            Ok(value) => value,
+            Err(Lack::Missing(_)) if *optional => return Ok(None),
+            Err(lack) => return Err(lack.into_text()),
+        },
+        EnvValue::File {
+            volume,
+            path,
+            key,
+            optional,
+        } => {
+            let before = done.get(name).or_else(|| services.get(name).map(String::as_str));
+            let file = EnvFileKey {
+                name: name.to_owned(),
+                root: volume::host_path(origin, volume)
+                    .ok_or_else(|| format!("cannot find the volume {volume:?} referenced by FileKeyRef"))?,
+                path: path.into(),
+                key: key.clone(),
+                optional: *optional,
+                before: before.map(str::to_owned),
+            };
+            done.placeholder(file, room)
+                .map_err(|whose| whose.message(container))?
+        }
+    };
+    Ok(Some(value))
 }
 
 /// Linux passes no longer string to a program.
@@ -250,7 +300,7 @@ mod tests {
     use crate::model::object::content::Content;
     use crate::model::object::kinds;
     use crate::model::object::{Known, Object};
-    use crate::model::pod::RestartPolicy;
+    use crate::model::pod::{RestartPolicy, Volume, VolumeSource};
     use crate::model::reference::key;
     use crate::model::request::POD_IP;
     use crate::model::resources::Amounts;
@@ -298,6 +348,13 @@ mod tests {
         env: &[(&str, EnvValue)],
     ) -> Result<Environment, String> {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        pod.volumes.push(Volume {
+            name: "v".to_owned(),
+            source: VolumeSource::EmptyDir {
+                medium: Default::default(),
+                size_limit: None,
+            },
+        });
         pod.containers[0].env_from = env_from.to_vec();
         pod.containers[0].env = env.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
         let map = Object::ConfigMap(kinds::ConfigMap {
@@ -403,6 +460,41 @@ mod tests {
             &[],
             &[("A", of_key(ConfigMap, "cm", "bin", false))],
             expect!["couldn't find key bin in ConfigMap ns/cm"],
+        );
+    }
+
+    #[test]
+    fn a_value_of_a_file_is_a_placeholder_that_later_variables_refer_to() {
+        let file = |volume: &str| EnvValue::File {
+            volume: volume.to_owned(),
+            path: "env".to_owned(),
+            key: "K".to_owned(),
+            optional: true,
+        };
+        check(
+            &[],
+            &[("A", file("none"))],
+            expect![[r#"cannot find the volume "none" referenced by FileKeyRef"#]],
+        );
+        let all = [
+            ("A", text("1")),
+            ("A", file("v")),
+            ("B", file("v")),
+            ("C", text("<$(A)>")),
+        ];
+        let env = made(&[], &[], &all).unwrap();
+        let placeholder = |index| env_file::placeholder(index);
+        assert_eq!(env.get("A"), Some(&*placeholder(0)));
+        assert_eq!(env.get("B"), Some(&*placeholder(1)));
+        assert_eq!(env.get("C"), Some(&*format!("<{}>", placeholder(0))));
+        let root = "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~empty-dir/v";
+        let files = env
+            .files()
+            .iter()
+            .map(|file| (&*file.name, file.root.to_str(), file.before.as_deref()));
+        assert_eq!(
+            files.collect::<Vec<_>>(),
+            [("A", Some(root), Some("1")), ("B", Some(root), None)]
         );
     }
 

@@ -76,6 +76,7 @@ pub(crate) fn running(id: &str, name: &str, log: &str) -> ObservedContainer {
         resources: None,
         user: None,
         pre_stop: None,
+        stop_signal: None,
         health: None,
     }
 }

@@ -171,6 +171,9 @@ fn of_instance(
         allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
         resources: Some(resize::in_force(context, instance, resources)),
         user: instance.user.as_ref().map(user),
+        stop_signal: (instance.stop_signal)
+            .filter(|_| context.policy.stop_signals)
+            .map(|signal| signal.name().to_owned()),
         volume_mounts: volume_mounts(context, container),
         ..api::ContainerStatus::default()
     };

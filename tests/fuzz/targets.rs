@@ -406,6 +406,7 @@ fn objects_for(pod: &Pod) -> Objects {
 fn policy() -> NodePolicy {
     NodePolicy {
         apparmor: true,
+        stop_signals: true,
         masked_paths: Vec::new(),
         shutdown: Default::default(),
         name: "node".to_owned(),

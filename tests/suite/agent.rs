@@ -76,6 +76,8 @@ pub(crate) struct Machine {
     pub patience: Duration,
     /// Whether the kernel enforces AppArmor profiles.
     pub apparmor: bool,
+    /// Whether the feature gate `ContainerStopSignals` is on.
+    pub stop_signals: bool,
     /// What says that the machine shuts down.
     pub logind: Option<FakeLogind>,
     /// How much time pods get then.
@@ -153,6 +155,7 @@ impl Machine {
             files: FilePlaces::default(),
             patience: Duration::from_millis(100),
             apparmor: true,
+            stop_signals: false,
             logind: None,
             shutdown: ShutdownPeriods::default(),
             collector: None,
@@ -394,6 +397,7 @@ impl Machine {
         config.paths.kubeconfig = self.api.as_ref().map(|_| self.kubeconfig());
         config.images.verification = self.verification.clone();
         config.shutdown = self.shutdown.clone();
+        config.pods.stop_signals = self.stop_signals;
         config.traces = self.collector.clone();
         config.member.lease = Duration::from_secs(2);
         config.member.cut_off_start = CutOffStart::Tolerated;
@@ -498,6 +502,7 @@ impl Agent {
             },
             policy: NodePolicy {
                 apparmor: machine.apparmor,
+                stop_signals: machine.stop_signals,
                 shutdown: machine.shutdown.clone(),
                 ..policy(root)
             },
@@ -565,6 +570,7 @@ fn policy(root: &Path) -> NodePolicy {
         seccomp_dir: root.join("seccomp"),
         max_restart_backoff: Duration::from_secs(300),
         limited_swap: false,
+        stop_signals: false,
         apparmor: true,
         masked_paths: Vec::new(),
         shutdown: Default::default(),

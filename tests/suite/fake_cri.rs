@@ -4,6 +4,7 @@
 
 mod events;
 mod services;
+mod signals;
 pub(crate) mod world;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,6 @@ use std::time::Duration;
 
 use k8s_cri::v1;
 use k8s_cri::v1::image_service_server::ImageServiceServer;
-use k8s_cri::v1::runtime_service_server::RuntimeServiceServer;
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -123,7 +123,7 @@ impl FakeCri {
         server.spawn(async move {
             let incoming = UnixListenerStream::new(UnixListener::from_std(listener).unwrap());
             let mut router = Server::builder()
-                .add_service(RuntimeServiceServer::new(services::Services(shared.clone())))
+                .add_service(signals::Signals::new(shared.clone()))
                 .add_service(ImageServiceServer::new(services::Services(shared.clone())));
             if supports_events {
                 router = router.add_service(events::EventsServer(shared.events.clone()));

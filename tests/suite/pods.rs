@@ -188,6 +188,8 @@ pub(crate) fn create(at: &Directories, pod: &str, container: &str) -> Step {
         sandbox: SandboxRef::Made,
         sandbox_config: sandbox_config(at, pod, 0).into(),
         config: container_config(at, pod, container, 0),
+        env_files: Vec::new(),
+        stop_signal: None,
         sub_paths: Vec::new(),
         refusal: None,
         termination_file: Some(termination_file(at, pod, container)),

@@ -15,6 +15,7 @@ mod cluster_trust;
 mod cut_off;
 mod debugging;
 mod endings;
+mod env_files;
 mod exec_plugins;
 mod faults;
 mod foreign_changes;

@@ -18,6 +18,7 @@ use crate::model::pod::{
 };
 use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
 use crate::model::restart::RestartRule;
+use crate::model::stop_signal::StopSignal;
 
 /// The kind of a container in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,6 +202,7 @@ fn lifecycle(own: &k8s::Container, ports: &[Port]) -> Lifecycle {
     Lifecycle {
         post_start: own.post_start.as_ref().and_then(|hook| Hook::new(hook, ports)),
         pre_stop: own.pre_stop.clone(),
+        stop_signal: own.stop_signal.as_deref().and_then(StopSignal::named),
     }
 }
 

@@ -255,15 +255,19 @@ fn value(variable: &k8s::EnvVar) -> Result<EnvValue, (&'static str, String)> {
     if let Some(resource) = &from.resource_field_ref {
         return field_value::resource(resource, Use::Environment).map(EnvValue::Resource);
     }
+    if let Some(own) = &from.file_key_ref {
+        return Ok(EnvValue::File {
+            volume: own.volume_name.clone(),
+            // The volume is its root, too (`SecureJoin`).
+            path: own.path.trim_start_matches('/').to_owned(),
+            key: own.key.clone(),
+            optional: own.optional.unwrap_or(false),
+        });
+    }
     let (kind, name, key, optional) = match (&from.config_map_key_ref, &from.secret_key_ref) {
         (Some(own), _) => (ObjectKind::ConfigMap, &own.name, &own.key, own.optional),
         (None, Some(own)) => (ObjectKind::Secret, &own.name, &own.key, own.optional),
-        (None, None) => {
-            return Err((
-                "fileKeyRef",
-                "is not supported by this version of gantry yet".to_owned(),
-            ));
-        }
+        (None, None) => return Err(("fieldRef", "is missing: set one source".to_owned())),
     };
     Ok(EnvValue::Key {
         kind,

@@ -1,8 +1,11 @@
 //! The messages about wrong manifests: the line, the field, and the remedy.
 
+use std::path::Path;
+
 use expect_test::{Expect, expect};
 
-use super::{problems, read_bytes};
+use super::{context, now, problems, read_bytes};
+use crate::manifest::{ManifestContext, read};
 
 fn check(manifest: &str, expected: Expect) {
     expected.assert_eq(&problems(manifest.as_bytes()));
@@ -458,8 +461,9 @@ spec:
             :15: spec.volumes[0].persistentVolumeClaim: refers to an API object, which a static pod cannot do: use emptyDir or hostPath
             :16: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
             :18: spec.initContainers[0].restartPolicyRules[0].action: RestartAllContainers is not supported by this version of gantry yet: use Restart
-            :23: spec.containers[0].env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet: set value instead
-            :24: spec.containers[0].lifecycle.stopSignal: is not supported by this version of gantry yet: remove it, and set the signal in the image
+            :23: spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: referenced volume must be of type emptyDir
+            :24: spec.containers[0].lifecycle.stopSignal: needs the feature gate ContainerStopSignals: set it to true in featureGates, or remove the signal and set it in the image
+            :24: spec.containers[0].lifecycle.stopSignal: may not be set for containers with empty `spec.os.name`: set it to linux
         "#]],
     );
 }
@@ -500,4 +504,65 @@ spec:
 fn no_more_is_told_than_a_person_reads() {
     let many = "---\n{}\n".repeat(1000);
     assert_eq!(read_bytes(many.as_bytes()).1.len(), 100);
+}
+
+#[test]
+fn a_stop_signal_needs_the_systems_name_and_is_a_signal() {
+    let check = |os: &str, signal: &str, expected: Expect| {
+        let spec = format!(
+            "spec:\n{os}  containers:\n  - {{name: c, image: x, lifecycle: {{stopSignal: {signal}}}}}\n"
+        );
+        let context = ManifestContext {
+            stop_signals: true,
+            ..context()
+        };
+        let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\n{spec}");
+        let (_, found) = read(text.as_bytes(), Path::new("a"), &context, now());
+        let problems: Vec<_> = found.iter().map(ToString::to_string).collect();
+        expected.assert_eq(&problems.join("\n"));
+    };
+    check("  os: {name: linux}\n", "SIGRTMIN+3", expect![[""]]);
+    check(
+        "",
+        "SIGTERM",
+        expect![
+            "a:6: spec.containers[0].lifecycle.stopSignal: may not be set for containers with empty `spec.os.name`: set it to linux"
+        ],
+    );
+    check(
+        "  os: {name: linux}\n",
+        "TERM",
+        expect![[
+            r#"a:7: spec.containers[0].lifecycle.stopSignal: "TERM" is not a signal: use a name such as SIGTERM or SIGRTMIN+3"#
+        ]],
+    );
+}
+
+#[test]
+fn a_variable_of_a_file_names_a_key_a_file_and_an_empty_dir() {
+    let file = |volume: &str, path: &str, key: &str| {
+        format!(
+            "    - {{name: A, valueFrom: {{fileKeyRef: {{volumeName: {volume}, path: {path}, key: {key}}}}}}}\n"
+        )
+    };
+    let manifest = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  volumes:\n  - {{name: v, emptyDir: {{}}}}\n  \
+         - {{name: h, hostPath: {{path: /srv}}}}\n  containers:\n  - name: c\n    image: x\n    env:\n{}{}{}{}",
+        file("v", "a/b", "K").replace("name: A", "name: B"),
+        file("h", "../a", "a=b").replace("name: A", "name: C"),
+        file("none", "''", "''").replace("name: A", "name: D"),
+        file("''", "a", "K"),
+    );
+    check(
+        &manifest,
+        expect![[r#"
+        :13: spec.containers[0].env[1].valueFrom.fileKeyRef.key: "a=b" must consist of printable ASCII characters other than '='
+        :13: spec.containers[0].env[1].valueFrom.fileKeyRef.path: "../a" must not contain '..'
+        :13: spec.containers[0].env[1].valueFrom.fileKeyRef.volumeName: referenced volume must be of type emptyDir
+        :14: spec.containers[0].env[2].valueFrom.fileKeyRef.key: is missing: name a variable of the file
+        :14: spec.containers[0].env[2].valueFrom.fileKeyRef.path: is missing: name a file in the volume
+        :14: spec.containers[0].env[2].valueFrom.fileKeyRef.volumeName: no volume is named "none"
+        :15: spec.containers[0].env[3].valueFrom.fileKeyRef.volumeName: is missing: name a volume
+    "#]],
+    );
 }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
+use crate::model::stop_signal::StopSignal;
 
 /// The action of a probe or a hook.
 struct Handler<'a> {
@@ -64,6 +65,19 @@ pub(crate) fn container(
         if let Some(hook) = hook {
             self::hook(hook, spec, container, &at.field(field), faults);
         }
+    }
+    if let Some(signal) = &lifecycle.stop_signal {
+        stop_signal(signal, spec, &at.field("stopSignal"), faults);
+    }
+}
+
+fn stop_signal(signal: &str, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    if spec.os.is_none() {
+        let message = "may not be set for containers with empty `spec.os.name`: set it to linux";
+        faults.add(at, message);
+    } else if StopSignal::named(signal).is_none() {
+        let message = format!("{signal:?} is not a signal: use a name such as SIGTERM or SIGRTMIN+3");
+        faults.add(at, message);
     }
 }
 

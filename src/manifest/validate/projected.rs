@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, EnvFromSource, EnvVarSource, KeyToPath, PodSpec, Volume, VolumeMount,
-    VolumeProjection,
+    Container, DownwardAPIVolumeFile, EnvFromSource, EnvVarSource, FileKeySelector, KeyToPath, PodSpec,
+    Volume, VolumeMount, VolumeProjection,
 };
 
 use crate::manifest::decode::object;
@@ -276,6 +276,36 @@ pub(crate) fn value_from(from: &EnvVarSource, spec: &PodSpec, at: &FieldPath, fa
         let at = at.field("secretKeyRef");
         object_name(&own.name, &at.field("name"), faults);
         key(&own.key, &at.field("key"), faults);
+    }
+    if let Some(own) = &from.file_key_ref {
+        file_key(own, spec, &at.field("fileKeyRef"), faults);
+    }
+}
+
+/// Notes what is wrong with a key in a file of an emptyDir.
+fn file_key(own: &FileKeySelector, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    match own.key.as_str() {
+        "" => faults.add(&at.field("key"), "is missing: name a variable of the file"),
+        key => faults.complain(&at.field("key"), key, names::env_name(key)),
+    }
+    match own.path.as_str() {
+        "" => faults.add(&at.field("path"), "is missing: name a file in the volume"),
+        path if path.split('/').any(|part| part == "..") => {
+            faults.add(&at.field("path"), format!("{path:?} must not contain '..'"));
+        }
+        path if path.contains('\0') => faults.add(&at.field("path"), "must not contain NUL"),
+        _ => {}
+    }
+    let at = at.field("volumeName");
+    let name = &own.volume_name;
+    let mut volumes = spec.volumes.iter().flatten();
+    match volumes.find(|volume| volume.name == *name) {
+        _ if name.is_empty() => faults.add(&at, "is missing: name a volume"),
+        None => faults.add(&at, format!("no volume is named {name:?}")),
+        Some(volume) if volume.empty_dir.is_none() => {
+            faults.add(&at, "referenced volume must be of type emptyDir");
+        }
+        Some(_) => {}
     }
 }
 

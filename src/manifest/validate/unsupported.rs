@@ -1,9 +1,9 @@
 //! What Kubernetes allows and this node does not support: rejected by name, never ignored.
 
-use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::Value;
 
-use crate::manifest::context::RuntimeClasses;
+use crate::manifest::context::{ManifestContext, RuntimeClasses};
 use crate::manifest::convert::ephemeral;
 use crate::manifest::path::{Faults, FieldPath};
 
@@ -11,6 +11,10 @@ use crate::manifest::path::{Faults, FieldPath};
 const NOT_YET: &str = "is not supported by this version of gantry yet";
 /// The message about a reference to an API object, like the kubelet's `static pods may not reference …`.
 const NO_REFERENCE: &str = "refers to an API object, which a static pod cannot do";
+
+/// The message about a stop signal without the feature gate.
+const NO_SIGNALS: &str = "needs the feature gate ContainerStopSignals: set it to true in featureGates, or remove the \
+                          signal and set it in the image";
 
 /// The message for an API pod; it has no remedy because the pod is not edited here.
 const OF_API: &str = "is not supported by this version of gantry yet";
@@ -50,13 +54,35 @@ pub(crate) fn api_pod(pod: &Pod, faults: &mut Faults) {
 
 /// Notes what a static pod requests and this node does not support. A RuntimeClass is the only API object that it may
 /// refer to, if there is an API server: a RuntimeClass contains no values of other users.
-pub(crate) fn static_pod(pod: &Pod, classes: RuntimeClasses, faults: &mut Faults) {
+pub(crate) fn static_pod(pod: &Pod, context: &ManifestContext, faults: &mut Faults) {
     let mut found = Faults::default();
     self::pod(pod, &mut found);
     for fault in found.into_vec() {
         let is_class = fault.path.to_string() == "spec.runtimeClassName";
-        if !(is_class && classes == RuntimeClasses::Asked) {
+        if !(is_class && context.classes == RuntimeClasses::Asked) {
             faults.push(fault);
+        }
+    }
+    if !context.stop_signals {
+        stop_signals(pod, faults);
+    }
+}
+
+/// Notes the stop signals, which the kubelet ignores without their feature gate. In an API pod they are ignored here,
+/// too: an API server with the gate has pods with them on nodes without it.
+fn stop_signals(pod: &Pod, faults: &mut Faults) {
+    let Some(spec) = &pod.spec else {
+        return;
+    };
+    let at = FieldPath::default().field("spec");
+    let init = spec.init_containers.iter().flatten().enumerate();
+    let init = init.map(|(index, container)| (at.field("initContainers").index(index), container));
+    let main = spec.containers.iter().enumerate();
+    let main = main.map(|(index, container)| (at.field("containers").index(index), container));
+    for (at, container) in init.chain(main) {
+        let lifecycle = container.lifecycle.as_ref();
+        if lifecycle.is_some_and(|lifecycle| lifecycle.stop_signal.is_some()) {
+            faults.unsupported(&at.field("lifecycle").field("stopSignal"), NO_SIGNALS);
         }
     }
 }
@@ -184,25 +210,6 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
             let at = at.field("restartPolicyRules").index(index).field("action");
             faults.unsupported(&at, format!("{} {NOT_YET}: use Restart", rule.action));
         }
-    }
-    // CRI's message for it is newer than the CRI version in use.
-    let lifecycle = container.lifecycle.as_ref();
-    if lifecycle.is_some_and(|lifecycle| lifecycle.stop_signal.is_some()) {
-        let message = format!("{NOT_YET}: remove it, and set the signal in the image");
-        faults.unsupported(&at.field("lifecycle").field("stopSignal"), message);
-    }
-    for (index, variable) in container.env.iter().flatten().enumerate() {
-        if let Some(from) = &variable.value_from {
-            let at = at.field("env").index(index).field("valueFrom");
-            value_from(from, &at, faults);
-        }
-    }
-}
-
-fn value_from(from: &EnvVarSource, at: &FieldPath, faults: &mut Faults) {
-    if from.file_key_ref.is_some() {
-        let message = format!("{NOT_YET}: set value instead");
-        faults.unsupported(&at.field("fileKeyRef"), message);
     }
 }
 

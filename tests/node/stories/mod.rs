@@ -67,6 +67,7 @@ pub fn all() -> Vec<Story> {
     vec![
         story!(pods::every_shipped_manifest_runs_and_answers),
         story!(pods::init_containers_run_in_order_before_the_others),
+        story!(pods::a_variable_of_a_file_is_what_an_init_container_wrote),
         story!(pods::an_edit_replaces_the_pod_and_the_old_one_is_gone_first),
         story!(pods::a_deleted_manifest_leaves_nothing),
         story!(pods::a_pod_whose_network_record_was_cut_short_still_ends),

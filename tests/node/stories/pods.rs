@@ -94,6 +94,40 @@ spec:
     );
 }
 
+pub fn a_variable_of_a_file_is_what_an_init_container_wrote(node: &mut Node) {
+    node.start_agent();
+    node.manifest(
+        "fed.yaml",
+        r#"apiVersion: v1
+kind: Pod
+metadata: {name: fed}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes:
+  - {name: disk, emptyDir: {}}
+  initContainers:
+  - name: first
+    image: gantry.local/busybox:1
+    command: [sh, -c, "printf \"MODE='fast\\nest'\\n\" >/disk/env"]
+    volumeMounts: [{name: disk, mountPath: /disk}]
+  containers:
+  - name: server
+    image: gantry.local/demo:1
+    volumeMounts: [{name: disk, mountPath: /www, readOnly: true}]
+  - name: writer
+    image: gantry.local/busybox:1
+    command: [sh, -c, 'echo "$MODE $(MODE) $(COLOR)" >/disk/index.html; exec sleep 1000000']
+    env:
+    - {name: MODE, valueFrom: {fileKeyRef: {volumeName: disk, path: env, key: MODE}}}
+    - {name: COLOR, valueFrom: {fileKeyRef: {volumeName: disk, path: env, key: COLOR, optional: true}}}
+    volumeMounts: [{name: disk, mountPath: /disk}]
+"#,
+    );
+    let pod = node.wait_running("fed");
+    // The shell takes what is left of the absent variable as a command, which says nothing.
+    wait_http(&format!("{}:8080", ip(&pod)), "/", "fast\nest fast\nest \n");
+}
+
 pub fn an_edit_replaces_the_pod_and_the_old_one_is_gone_first(node: &mut Node) {
     node.start_agent();
     node.manifest("web.yaml", &manifest::web("web", "first"));

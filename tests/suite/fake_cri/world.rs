@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub answers: BTreeMap<String, (i32, String)>,
     /// The seconds that each stop gave, in order.
     pub graces: Vec<i64>,
+    /// The stop signal that each container was created with, by its name, where there was one.
+    pub stop_signals: BTreeMap<String, i32>,
     /// How much memory each container uses, in bytes, as the test sets it.
     pub memory_in_use: u64,
     next: u64,
@@ -70,6 +72,7 @@ impl Default for World {
             handlers: Vec::new(),
             answers: BTreeMap::new(),
             graces: Vec::new(),
+            stop_signals: BTreeMap::new(),
             memory_in_use: 1 << 20,
             next: 0,
         }

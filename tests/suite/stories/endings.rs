@@ -249,6 +249,55 @@ async fn another_image_of_a_container_that_waits_for_its_restart_is_started_at_o
 }
 
 #[tokio::test]
+async fn a_container_has_the_stop_signal_that_it_states_if_the_feature_gate_is_on() {
+    let mut machine = Machine::new();
+    machine.stop_signals = true;
+    machine.start().await;
+    let containers = [
+        "name: c, image: demo:1, lifecycle: {stopSignal: SIGUSR1}",
+        "name: d, image: demo:1",
+    ];
+    machine.write("web.yaml", &manifest("web", "os: {name: linux}", &containers));
+    machine.running("web").await;
+    // CRI's number of it.
+    assert_eq!(machine.fake.world().stop_signals, [("c".to_owned(), 29)].into());
+    let pod = machine.pod("web").unwrap();
+    let signals = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    let signals: Vec<_> = signals
+        .map(|container| container.stop_signal.as_deref())
+        .collect();
+    assert_eq!(signals, [Some("SIGUSR1"), None]);
+}
+
+#[tokio::test]
+async fn a_stop_signal_without_the_feature_gate_is_a_problem_in_a_manifest_and_ignored_in_a_pod_of_the_api() {
+    let machine = Machine::joined().await;
+    let container = "name: c, image: demo:1, lifecycle: {stopSignal: SIGUSR1}";
+    machine.write("web.yaml", &manifest("web", "os: {name: linux}", &[container]));
+    machine
+        .reported("the problem", |report| {
+            let problem = "needs the feature gate ContainerStopSignals";
+            report
+                .problems
+                .iter()
+                .any(|found| found.to_string().contains(problem))
+                .then_some(())
+        })
+        .await;
+    let spec = json!({
+        "os": {"name": "linux"},
+        "containers": [{"name": "c", "image": "demo:1", "lifecycle": {"stopSignal": "SIGUSR1"}}]
+    });
+    machine.api().bind_asking("api", "u1", "demo:1", spec);
+    machine.called("CreateContainer", 1).await;
+    machine.called("StartContainer", 1).await;
+    assert_eq!(machine.fake.world().stop_signals, [].into());
+}
+
+#[tokio::test]
 async fn a_full_host_name_that_is_too_long_is_reported_and_the_pod_waits() {
     let machine = Machine::started().await;
     let spec = format!(

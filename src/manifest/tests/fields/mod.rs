@@ -54,6 +54,8 @@ const CHOICES: &[&str] = &[
     "FallbackToLogsOnError",
     "NoSchedule",
     "windows",
+    "SIGTERM",
+    "spare",
     "system-node-critical",
     "8080",
     "1Gi",
@@ -150,6 +152,7 @@ struct Outcome {
 fn policy() -> NodePolicy {
     NodePolicy {
         limited_swap: true,
+        stop_signals: true,
         ..sample::policy()
     }
 }

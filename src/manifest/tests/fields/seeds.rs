@@ -51,6 +51,7 @@ const EVERYTHING: &str = r#"{
   "securityContext": {"fsGroupChangePolicy": "OnRootMismatch", "seLinuxChangePolicy": "Recursive"},
   "volumes": [
     {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    {"name": "spare", "emptyDir": {}},
     {"name": "host", "hostPath": {"path": "/srv", "type": "Directory"}},
     {"name": "kept", "persistentVolumeClaim": {"claimName": "a", "readOnly": true}},
     {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}},
@@ -93,7 +94,10 @@ const EVERYTHING: &str = r#"{
         "containerName": "c", "resource": "limits.cpu", "divisor": "1m"
       }}},
       {"name": "CONFIG", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "k", "optional": true}}},
-      {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k", "optional": true}}}
+      {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k", "optional": true}}},
+      {"name": "FILE", "valueFrom": {"fileKeyRef": {
+        "volumeName": "scratch", "path": "env", "key": "K", "optional": true
+      }}}
     ],
     "envFrom": [
       {"prefix": "C_", "configMapRef": {"name": "a", "optional": true}},
@@ -129,7 +133,7 @@ const EVERYTHING: &str = r#"{
   }, {
     "name": "d",
     "image": "i:1",
-    "lifecycle": {"postStart": {"sleep": {"seconds": 3}}, "preStop": {"tcpSocket": {"port": 80}}},
+    "lifecycle": {"postStart": {"sleep": {"seconds": 3}}, "preStop": {"tcpSocket": {"port": 80}}, "stopSignal": "SIGUSR1"},
     "readinessProbe": {"httpGet": {"port": 80}}
   }],
   "ephemeralContainers": [{

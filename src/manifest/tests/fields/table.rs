@@ -256,16 +256,18 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
         &[
             ("configMapKeyRef", Acts("plan/environment.rs")),
             ("fieldRef", Acts("plan/environment.rs")),
-            (
-                "fileKeyRef",
-                Refused(
-                    r#"{"containers": [{"name": "c", "image": "i:1", "env": [{"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "a", "key": "b"}}}]}]}"#,
-                    "env[0].valueFrom.fileKeyRef: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("fileKeyRef", Acts("plan/environment.rs")),
             ("resourceFieldRef", Acts("plan/environment.rs")),
             ("secretKeyRef", Acts("plan/environment.rs")),
+        ],
+    ),
+    (
+        "FileKeySelector",
+        &[
+            ("key", Acts("act/env_file/mod.rs")),
+            ("optional", Acts("act/env_file/mod.rs")),
+            ("path", Acts("act/env_file/mod.rs")),
+            ("volumeName", Acts("plan/environment.rs")),
         ],
     ),
     (
@@ -326,14 +328,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
         &[
             ("postStart", Acts("plan/start.rs")),
             ("preStop", Acts("plan/teardown.rs")),
-            (
-                "stopSignal",
-                Refused(
-                    r#"{"containers": [{"name": "c", "image": "i:1", "lifecycle": {"stopSignal": "SIGUSR1"}}]}"#,
-                    "lifecycle.stopSignal: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("stopSignal", Acts("plan/container.rs")),
         ],
     ),
     (
