@@ -121,6 +121,11 @@ pub enum Peers {
     Known(Arc<[Arc<Peer>]>),
 }
 
+/// Whether other machines can reach one machine by this address.
+pub fn is_of_one_machine(address: IpAddr) -> bool {
+    !(address.is_unspecified() || address.is_multicast() || address.is_loopback())
+}
+
 impl Peers {
     /// Becomes what is known now; what was known stays while it cannot be read. Returns whether it has changed.
     pub fn take(&mut self, now: Peers) -> bool {
@@ -166,6 +171,11 @@ pub enum ClusterNetwork {
 /// The annotations of a Node that are about the pod network, as flannel's daemon writes them (its *Kubernetes subnet
 /// manager*).
 pub mod annotation {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use super::is_of_one_machine;
+
     /// Whether the node's subnet is that of `Node.spec.podCIDR`: `true`.
     pub const MANAGED: &str = "flannel.alpha.coreos.com/kube-subnet-manager";
     /// The back end.
@@ -182,6 +192,22 @@ pub mod annotation {
         pub address: &'static str,
         /// Another one that counts instead, which an administrator has written.
         pub overwrite: &'static str,
+    }
+
+    /// Has the address that an administrator has written into the Node (`theirs`) count in the node's own annotations, too, as
+    /// flannel's daemon does: its other nodes read the node's own address alone. One that is none, or of the other IP family,
+    /// is not passed on.
+    pub fn apply_overwrites(ours: &mut BTreeMap<String, String>, theirs: &BTreeMap<String, String>) {
+        for family in [&V4, &V6] {
+            let overwritten = theirs.get(family.overwrite);
+            let is_sound = |text: &&String| {
+                let address = text.parse::<IpAddr>();
+                address.is_ok_and(|address| address.is_ipv4() == family.is_v4 && is_of_one_machine(address))
+            };
+            if let (Some(address), Some(own)) = (overwritten.filter(is_sound), ours.get_mut(family.address)) {
+                own.clone_from(address);
+            }
+        }
     }
 
     /// IPv4.
@@ -237,6 +263,39 @@ impl Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_administrators_address_counts_instead_of_the_nodes_own() {
+        let texts = |texts: &[(&str, &str)]| -> std::collections::BTreeMap<String, String> {
+            let named = |(name, text): &(&str, &str)| {
+                (format!("flannel.alpha.coreos.com/{name}"), (*text).to_owned())
+            };
+            texts.iter().map(named).collect()
+        };
+        let both = [("public-ip", "192.0.2.7"), ("public-ipv6", "2001:db8::7")];
+        let check = |ours: &[(&str, &str)], theirs: &[(&str, &str)], expected: &[(&str, &str)]| {
+            let mut ours = texts(ours);
+            annotation::apply_overwrites(&mut ours, &texts(theirs));
+            assert_eq!(ours, texts(expected), "{theirs:?}");
+        };
+        let (v4, v6) = (
+            ("public-ip-overwrite", "198.51.100.7"),
+            ("public-ipv6-overwrite", "2001:db8:1::7"),
+        );
+        check(&both, &[v4], &[("public-ip", "198.51.100.7"), both[1]]);
+        check(&both, &[v6], &[both[0], ("public-ipv6", "2001:db8:1::7")]);
+        check(
+            &both,
+            &[v4, v6],
+            &[("public-ip", "198.51.100.7"), ("public-ipv6", "2001:db8:1::7")],
+        );
+        // A node without an address in that family gets none.
+        check(&both[..1], &[v6], &both[..1]);
+        check(&[], &[v4, v6], &[]);
+        for wrong in ["", "here", "127.0.0.1", "0.0.0.0", "224.0.0.1", "2001:db8:1::7"] {
+            check(&both, &[("public-ip-overwrite", wrong)], &both);
+        }
+    }
 
     #[test]
     fn a_mac_address_is_written_as_it_is_read() {

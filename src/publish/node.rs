@@ -17,6 +17,7 @@ use super::retry::{self, ApiFailure, Backoff};
 use crate::counters::Counters;
 use crate::model::api::ApiNode;
 use crate::model::event::Event;
+use crate::model::overlay::annotation;
 
 /// How long the watch may take to show a created Node.
 const ECHO: SignedDuration = SignedDuration::from_secs(5);
@@ -261,10 +262,14 @@ fn lacking(ours: &Node, theirs: &Node) -> Option<Value> {
             .collect::<Map<_, _>>()
     };
     let (ours, theirs) = (&ours.metadata, &theirs.metadata);
+    let mut annotations = ours.annotations.clone();
+    if let (Some(ours), Some(theirs)) = (&mut annotations, &theirs.annotations) {
+        annotation::apply_overwrites(ours, theirs);
+    }
     let mut patch = Map::new();
     for (key, found) in [
         ("labels", differing(&ours.labels, &theirs.labels)),
-        ("annotations", differing(&ours.annotations, &theirs.annotations)),
+        ("annotations", differing(&annotations, &theirs.annotations)),
     ] {
         if !found.is_empty() {
             patch.insert(key.to_owned(), Value::Object(found));
@@ -338,6 +343,24 @@ mod tests {
     fn ready(status: &str, transition: &str, heartbeat: &str) -> Value {
         json!({"conditions": [{"type": "Ready", "status": status,
             "lastTransitionTime": transition, "lastHeartbeatTime": heartbeat}]})
+    }
+
+    #[test]
+    fn an_administrators_address_is_published_once_and_given_back() {
+        let node = |annotations: Value| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": "n", "annotations": annotations}})).unwrap()
+        };
+        let (own, overwrite) = (annotation::V4.address, annotation::V4.overwrite);
+        let ours = node(json!({own: "192.0.2.7"}));
+        let first = lacking(&ours, &node(json!({overwrite: "198.51.100.7", own: "192.0.2.7"})));
+        assert_eq!(first, Some(json!({"annotations": {own: "198.51.100.7"}})));
+        let done = lacking(
+            &ours,
+            &node(json!({overwrite: "198.51.100.7", own: "198.51.100.7"})),
+        );
+        assert_eq!(done, None);
+        let removed = lacking(&ours, &node(json!({own: "198.51.100.7"})));
+        assert_eq!(removed, Some(json!({"annotations": {own: "192.0.2.7"}})));
     }
 
     #[test]

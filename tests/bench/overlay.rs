@@ -49,7 +49,8 @@ pub fn measure(report: &mut Report) {
     }
     for backend in [Backend::Vxlan, Backend::HostGw] {
         node.flag(&format!("--network-backend={}", backend.name()));
-        write(backend, 0);
+        prepare(backend, 0);
+        put_in_place();
         node.start_agent();
         wait_for("the overlay to stand", SOON, || {
             let output = node.gantry(&["peer"]);
@@ -141,8 +142,9 @@ fn change(backend: Backend, before: u32, after: u32, announced: &Announced) -> D
     let facts = |numbers: std::ops::RangeInclusive<u32>| numbers.flat_map(|number| facts(backend, number));
     let comes: BTreeSet<(Fact, bool)> = facts(before + 1..=after).map(|fact| (fact, true)).collect();
     let goes = facts(after + 1..=before).map(|fact| (fact, false));
+    prepare(backend, after);
     let begun = Instant::now();
-    write(backend, after);
+    put_in_place();
     announced.wait(comes.into_iter().chain(goes).collect()) - begun
 }
 
@@ -164,8 +166,8 @@ fn file() -> std::path::PathBuf {
     here("peers.yaml")
 }
 
-/// Puts a file with so many peers in place, as careful people and programs do.
-fn write(backend: Backend, count: u32) {
+/// Writes a file with so many peers beside the one that is read: how long that takes is not the agent's doing.
+fn prepare(backend: Backend, count: u32) {
     let mut text = String::new();
     for number in 1..=count {
         let (subnet, address) = (subnet(number), address(number));
@@ -184,9 +186,18 @@ fn write(backend: Backend, count: u32) {
         )
         .expect("a string grows");
     }
-    let new = here("peers.new");
-    std::fs::write(&new, text).expect("a private directory");
-    std::fs::rename(&new, file()).expect("a rename inside one directory");
+    std::fs::write(prepared(), text).expect("a private directory");
+}
+
+/// Where the agent's watch of the file's directory does not see it.
+fn prepared() -> std::path::PathBuf {
+    std::fs::create_dir_all(here("peers.new")).expect("a private directory");
+    here("peers.new/peers.yaml")
+}
+
+/// Puts the file in place, as careful people and programs do.
+fn put_in_place() {
+    std::fs::rename(prepared(), file()).expect("a rename inside one file system");
 }
 
 /// The number of an address as the sum of that of the first one and a peer's part.

@@ -55,12 +55,8 @@ impl Settled {
         if self.own != *own {
             return None;
         }
-        let (before, now) = (pointers(&self.peers), pointers(peers));
-        let only = |some: &Arc<[Arc<Peer>]>, others: &HashSet<*const Peer>| -> Vec<Arc<Peer>> {
-            let of_them = some.iter().filter(|peer| !others.contains(&Arc::as_ptr(peer)));
-            of_them.filter(|peer| is_elsewhere(own, peer)).cloned().collect()
-        };
-        let (gone, mut come) = (only(&self.peers, &now), only(peers, &before));
+        let (before, now) = differing(&self.peers, peers);
+        let (gone, mut come) = (only(own, before, now), only(own, now, before));
         let mut touched = Touched::default();
         for peer in &gone {
             touched.note(peer);
@@ -116,7 +112,23 @@ impl Touched {
     }
 }
 
-/// A source keeps what it knows of a peer that has not changed.
-fn pointers(peers: &[Arc<Peer>]) -> HashSet<*const Peer> {
-    peers.iter().map(Arc::as_ptr).collect()
+/// Both without what they begin and end with alike, which is nearly all: looking up each peer takes a hash of each.
+fn differing<'a>(before: &'a [Arc<Peer>], now: &'a [Arc<Peer>]) -> (&'a [Arc<Peer>], &'a [Arc<Peer>]) {
+    let is_same = |(before, now): &(&Arc<Peer>, &Arc<Peer>)| Arc::ptr_eq(before, now);
+    let first = before.iter().zip(now).take_while(is_same).count();
+    let (before, now) = (&before[first..], &now[first..]);
+    let last = before
+        .iter()
+        .rev()
+        .zip(now.iter().rev())
+        .take_while(is_same)
+        .count();
+    (&before[..before.len() - last], &now[..now.len() - last])
+}
+
+/// The other nodes that are among these and not among those. A source keeps what it knows of a peer that has not changed.
+fn only(own: &Own, these: &[Arc<Peer>], those: &[Arc<Peer>]) -> Vec<Arc<Peer>> {
+    let those: HashSet<*const Peer> = those.iter().map(Arc::as_ptr).collect();
+    let only = these.iter().filter(|peer| !those.contains(&Arc::as_ptr(peer)));
+    only.filter(|peer| is_elsewhere(own, peer)).cloned().collect()
 }

@@ -1,15 +1,13 @@
 //! The entry of a node in a file of peers: a YAML document, with flannel's words for what flannel has. Pure.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::model::overlay::{Backend, Mac, Peer};
-use crate::model::yaml::document::{self, Document, KeyPath, show};
+use crate::model::overlay::{Backend, Mac, Peer, is_of_one_machine};
+use crate::model::yaml::document::{Document, KeyPath};
 
 /// As written.
 #[derive(Deserialize)]
@@ -32,104 +30,6 @@ struct Data {
     mac: String,
 }
 
-/// What a file says.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Read {
-    pub(super) peers: Vec<Arc<Peer>>,
-    /// Entries that are wrong, each with its line, its field and a remedy.
-    pub(super) problems: Vec<String>,
-    /// The names of those that have one: what was known of these nodes stays.
-    pub(super) wrong: Vec<String>,
-}
-
-/// The parts of a file that say what they say without a problem: for each the entries, with the line of the name within the
-/// part. Nearly all that a file costs is reading YAML, and when one node comes all other parts are as they were.
-#[derive(Debug, Default)]
-pub(super) struct Known(HashMap<String, Vec<(usize, Arc<Peer>)>>);
-
-/// Reads the entries of a file, one document for each node. `Err`: it is no YAML.
-pub(super) fn read(text: &str) -> Result<Read, String> {
-    read_again(text, &mut Known::default())
-}
-
-/// The same with what is known of the file as it was, which becomes what is known of it now.
-pub(super) fn read_again(text: &str, known: &mut Known) -> Result<Read, String> {
-    let (mut read, mut now) = (Read::default(), Known::default());
-    let mut names = HashSet::new();
-    for (before, part) in parts(text) {
-        let problems = read.problems.len();
-        let (part, entries) = match known.0.remove_entry(part) {
-            Some(known) => known,
-            None => (part.to_owned(), entries(part, before, &mut read)?),
-        };
-        let is_sound = read.problems.len() == problems;
-        for (line, peer) in &entries {
-            if names.insert((peer.name.clone(), peer.subnet.addr().is_ipv4())) {
-                read.peers.push(peer.clone());
-            } else {
-                let line = before + line;
-                read.problems.push(format!(
-                    "line {line}: name: there is another entry for node {} with a subnet of the same IP family; remove one",
-                    peer.name
-                ));
-            }
-        }
-        if is_sound {
-            now.0.insert(part, entries);
-        }
-    }
-    *known = now;
-    Ok(read)
-}
-
-/// The documents of a text, each with the number of lines before it: within none is a line with the mark between two
-/// (YAML 1.2, 9.1.2). Directives belong to the document after them, so that a text with any stays whole.
-fn parts(text: &str) -> Vec<(usize, &str)> {
-    let is_mark = |line: &str| {
-        let rest = line.strip_prefix("---");
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
-    };
-    let (mut parts, mut begin, mut before, mut at) = (Vec::new(), 0, 0, 0);
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        if line.starts_with('%') || line.starts_with("...") {
-            return vec![(0, text)];
-        }
-        if is_mark(line) && at > 0 {
-            parts.push((before, &text[begin..at]));
-            (begin, before) = (at, number);
-        }
-        at += line.len();
-    }
-    parts.push((before, &text[begin..]));
-    parts
-}
-
-/// The sound entries of a part of a file, each with the line of its name within the part. What is wrong is added to what
-/// was read.
-fn entries(part: &str, before: usize, read: &mut Read) -> Result<Vec<(usize, Arc<Peer>)>, String> {
-    let documents = document::read(part).map_err(|mut error| {
-        error.line += before;
-        error.to_string()
-    })?;
-    let mut entries = Vec::new();
-    for document in documents {
-        match peer(&document) {
-            Ok(peer) => entries.push((document.line_of(&["name".to_owned()]), Arc::new(peer))),
-            Err((path, problem)) => {
-                let line = before + document.line_of(&path);
-                let field = match path.is_empty() {
-                    true => String::new(),
-                    false => format!("{}: ", show(&path)),
-                };
-                read.problems.push(format!("line {line}: {field}{problem}"));
-                let name = document.value.get("name").and_then(Value::as_str);
-                read.wrong.extend(name.map(str::to_owned));
-            }
-        }
-    }
-    Ok(entries)
-}
-
 /// An entry as text, for the files of other nodes.
 pub(in crate::network) fn text(peer: &Peer) -> String {
     let mut entry = json!({
@@ -145,7 +45,8 @@ pub(in crate::network) fn text(peer: &Peer) -> String {
     format!("---\n{text}")
 }
 
-fn peer(document: &Document) -> Result<Peer, (KeyPath, String)> {
+/// The entry of a document. `Err`: which field is wrong, and why.
+pub(super) fn peer(document: &Document) -> Result<Peer, (KeyPath, String)> {
     let written: Written = document.typed()?;
     let wrong = |field: &str, problem: String| (vec![field.to_owned()], problem);
     if written.name.is_empty() || written.name.len() > 253 || written.name.chars().any(char::is_control) {
@@ -158,7 +59,7 @@ fn peer(document: &Document) -> Result<Peer, (KeyPath, String)> {
         );
         wrong("publicIP", problem)
     })?;
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+    if !is_of_one_machine(address) {
         return Err(wrong(
             "publicIP",
             format!("{address} is not the address of one machine in a network"),
@@ -208,6 +109,9 @@ fn peer(document: &Document) -> Result<Peer, (KeyPath, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::known::{Read, read};
     use super::*;
 
     fn vxlan() -> Peer {
@@ -241,54 +145,7 @@ mod tests {
             (vec![Arc::new(vxlan()), Arc::new(gateway)], vec![]),
             "{text}"
         );
-        assert_eq!(self::read("# none yet\n"), Ok(Read::default()));
-    }
-
-    /// However a file is cut into parts, and whatever is known of them, it says the same.
-    #[test]
-    fn a_file_is_read_again_as_if_for_the_first_time() {
-        let entry = |number: u8| {
-            let entry = text(&vxlan()).replace("vm-1", &format!("vm-{number}"));
-            entry.replace("10.244.1.", &format!("10.244.{number}."))
-        };
-        let wrong = entry(9).replace("vxlan", "udp");
-        let unmarked = entry(3).replace("---\n", "");
-        let files = [
-            entry(1),
-            entry(1) + &entry(2),
-            "# ours\r\n".to_owned() + &entry(1) + &wrong + &entry(2) + "---",
-            entry(1) + &wrong + &entry(1) + &entry(2),
-            entry(2) + &entry(1).replace("192.0.2.1", "192.0.2.9"),
-            // Here a line begins with what is no mark.
-            entry(1) + "---x: 1\n" + &entry(2),
-            entry(1) + "...\n" + &unmarked + &wrong,
-            "%YAML 1.2\n".to_owned() + &entry(1) + "...\n%YAML 1.2\n" + &entry(2),
-            entry(1) + "a: [",
-            entry(4),
-        ];
-        let whole = |text: &str| {
-            let documents = document::read(text).map_err(|error| error.to_string())?;
-            let peers = documents.iter().filter_map(|document| peer(document).ok());
-            Ok::<Vec<Arc<Peer>>, String>(peers.map(Arc::new).collect())
-        };
-        for first in &files {
-            for second in &files {
-                let mut known = Known::default();
-                let _ = read_again(first, &mut known);
-                let again = read_again(second, &mut known);
-                assert_eq!(again, read(second), "{first}\n{second}");
-                // The whole text as one says nothing of entries that are there twice.
-                let mut peers = whole(second);
-                if let Ok(peers) = &mut peers {
-                    let mut names = HashSet::new();
-                    peers.retain(|peer| names.insert(peer.name.clone()));
-                }
-                assert_eq!(again.map(|read| read.peers), peers, "{second}");
-            }
-        }
-        let several = read(&files[3]).unwrap();
-        assert_eq!(several.wrong, ["vm-9"]);
-        assert!(several.problems[1].starts_with("line 22: "), "{several:?}");
+        assert_eq!(super::super::known::read("# none yet\n"), Ok(Read::default()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use notify::Watcher as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{self, Known};
+use super::known::{self, Known};
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::{Peer, Peers};
@@ -73,7 +73,7 @@ pub async fn run(path: PathBuf, out: watch::Sender<Peers>, cancel: CancellationT
 pub async fn subnets(path: &Path, own: &str) -> Vec<IpNet> {
     let reads = Bulkhead::new("the file of peers", READS);
     let text = text(&reads, path).await.ok().flatten().unwrap_or_default();
-    let peers = entry::read(&text).unwrap_or_default().peers.into_iter();
+    let peers = known::read(&text).unwrap_or_default().peers.into_iter();
     peers
         .filter(|peer| peer.name != own)
         .map(|peer| peer.subnet)
@@ -114,7 +114,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 #[derive(Default)]
 struct Reader {
     /// The file's content, if it could be read.
-    text: Option<String>,
+    text: Option<Arc<str>>,
     known: Known,
     peers: Arc<[Arc<Peer>]>,
     logged: LastLogged<Vec<String>>,
@@ -124,12 +124,12 @@ impl Reader {
     /// The peers now; absent if those before stay: the file says the same, as after most events of its directory, or cannot
     /// be read.
     fn take(&mut self, path: &Path, text: io::Result<Option<String>>) -> Option<Arc<[Arc<Peer>]>> {
-        let text = text.map(Option::unwrap_or_default);
+        let text: io::Result<Arc<str>> = text.map(|text| text.unwrap_or_default().into());
         if text.is_ok() && text.as_ref().ok() == self.text.as_ref() {
             return None;
         }
         let read = match &text {
-            Ok(text) => entry::read_again(text, &mut self.known),
+            Ok(text) => self.known.read_again(Arc::clone(text)),
             Err(error) => Err(error.to_string()),
         };
         self.text = text.ok();
@@ -160,6 +160,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::model::overlay::Backend;
+    use crate::network::overlay::entry;
 
     fn peer(name: &str, subnet: &str) -> Peer {
         Peer {

@@ -22,7 +22,7 @@ use super::pods::{first_line, refusal};
 use crate::model::bounds::shortened;
 use crate::model::last_logged::LastLogged;
 use crate::model::overlay::annotation;
-use crate::model::overlay::{Backend, Mac, Peer, Peers, Transport};
+use crate::model::overlay::{Backend, Mac, Peer, Peers, Transport, is_of_one_machine};
 
 /// What an administrator does who wants the nodes to read each other.
 const REMEDY: &str = "as the cluster's administrator, run: kubectl apply -f packaging/pod-network.yaml (from gantry's sources)";
@@ -223,7 +223,7 @@ fn entry(
     let address: IpAddr = address
         .parse()
         .map_err(|_| format!("{name}: {address:?} is not an IP address"))?;
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+    if !is_of_one_machine(address) {
         return Err(format!(
             "{name}: {address} is not the address of one machine in a network"
         ));
