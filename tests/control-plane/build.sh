@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds the control plane of the cluster tier, what runs on its nodes (kube-proxy, CoreDNS), and the kubelet as the peer
 # of comparisons, into target/control-plane/bin.
-# Given names, builds only those (kubelet kubectl …). Nothing is done for what is there and whose module is unchanged.
+# Given names, builds only those (kubelet kubectl …); `csi` names the CSI driver of the stories and the external controllers. Nothing is done for what is there and whose module is unchanged.
 # KUBERNETES=v1.34: the programs of that older Kubernetes instead, into target/control-plane/v1.34/bin.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -81,7 +81,13 @@ done
 package_of() { if [ -e "$here/$1/main.go" ]; then echo .; else sed -n 's/^tool //p' "$here/$1/go.mod"; fi; }
 
 wanted=("$@")
-[ $# -gt 0 ] || wanted=("${ALONE[@]}" "${OF_KUBERNETES[@]}")
+if [ $# = 0 ]; then
+    # What drivers of volumes need is built only where it is asked for.
+    for name in "${ALONE[@]}" "${OF_KUBERNETES[@]}"; do [[ "$name" = csi-* ]] || wanted+=("$name"); done
+elif [ "$*" = csi ]; then
+    wanted=()
+    for name in "${ALONE[@]}"; do [[ "$name" != csi-* ]] || wanted+=("$name"); done
+fi
 
 missing=()
 for name in "${wanted[@]}"; do
