@@ -22,8 +22,7 @@ pub fn a_volume_is_staged_when_it_is_attached_and_detached_when_it_is_not_in_use
     driver.volume("attached-1");
     place.bound("attached-pv", of_driver(&driver, "attached-1"));
     let volume = format!("kubernetes.io/csi/{}^attached-1", driver.name);
-    // Other stories' volumes wait too, as they would for a slow array of disks.
-    driver.hang("ControllerPublishVolume");
+    driver.hang("ControllerPublishVolume@attached-1");
     place.create(
         "pods",
         &pod("attached", "true", &[("v", of_claim("attached-pv"))]),
@@ -40,7 +39,7 @@ pub fn a_volume_is_staged_when_it_is_attached_and_detached_when_it_is_not_in_use
             calls => Err(calls.join(", ")),
         },
     );
-    driver.pass("ControllerPublishVolume");
+    driver.pass("ControllerPublishVolume@attached-1");
     place.wait_running("attached");
     place.wait_event(
         "attached",
@@ -85,7 +84,7 @@ pub fn a_volume_is_staged_when_it_is_attached_and_detached_when_it_is_not_in_use
 
 /// The volume is in use until it is staged no more, and is not detached before.
 fn unstaging_holds_the_attachment(place: &Place, driver: &Driver, volume: &str) {
-    driver.fail("NodeUnstageVolume", "Unavailable not yet");
+    driver.fail("NodeUnstageVolume@attached-1", "Unavailable not yet");
     place.end("attached");
     let is_tried = |call: &Value| {
         call["call"] == "NodeUnstageVolume"
@@ -105,7 +104,7 @@ fn unstaging_holds_the_attachment(place: &Place, driver: &Driver, volume: &str) 
             false => Err(node["status"].to_string()),
         }
     });
-    driver.pass("NodeUnstageVolume");
+    driver.pass("NodeUnstageVolume@attached-1");
 }
 
 fn attachment(place: &Place, volume: &str) -> Option<Value> {

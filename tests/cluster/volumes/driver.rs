@@ -31,6 +31,10 @@ impl Drop for Driver {
         if child.is_some() {
             kill(child);
         }
+        // Otherwise the agent would look for somebody behind them for ever; they may be gone already.
+        for socket in [self.registration(), self.socket()] {
+            let _ = std::fs::remove_file(socket);
+        }
     }
 }
 
@@ -129,6 +133,16 @@ impl Driver {
         std::fs::write(directory.join("meta.json"), known.to_string()).expect("a private directory");
     }
 
+    /// Ends all that `fail` and `hang` have begun.
+    pub fn pass_all(&self) {
+        for how in ["fail", "hang"] {
+            let entries = std::fs::read_dir(self.state().join(how)).expect("the driver has made it");
+            for file in entries.flatten() {
+                std::fs::remove_file(file.path()).expect("our own file");
+            }
+        }
+    }
+
     /// The volumes that the driver has.
     pub fn volumes(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.state().join("volumes")).expect("the driver has made it");
@@ -136,7 +150,7 @@ impl Driver {
         names.map(|name| name.to_string_lossy().into_owned()).collect()
     }
 
-    /// Has every call of this name fail (`Unavailable not today`), until `pass`.
+    /// Has every call of this name (`CALL`, or `CALL@VOLUME`) fail (`Unavailable not today`), until `pass`.
     pub fn fail(&self, call: &str, how: &str) {
         std::fs::write(self.state().join("fail").join(call), how).expect("the driver has made it");
     }

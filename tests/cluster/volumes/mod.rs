@@ -110,7 +110,9 @@ fn tell(world: &Volumes, story: &Story) -> Result<(), String> {
     if reported.is_ok() && cleared.is_ok() {
         return Ok(());
     }
-    let drivers = place.drivers.iter().map(|driver| format!("{}.log", driver.name));
+    let drivers = place.drivers[1..]
+        .iter()
+        .map(|driver| format!("{}.log", driver.name));
     let mut logs: Vec<String> = drivers.collect();
     logs.extend(["kubelet.log", "agent.log"].map(str::to_owned));
     let logs: Vec<&str> = logs.iter().map(String::as_str).collect();

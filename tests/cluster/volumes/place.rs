@@ -21,8 +21,8 @@ use crate::process::logged;
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane};
 
-/// The agent measures volumes as often as it can.
-const CONFIG: &str = "volumeStatsAggPeriod: 1s\n";
+/// The agent measures volumes and reports those in use as often as it can.
+const CONFIG: &str = "volumeStatsAggPeriod: 1s\nnodeStatusUpdateFrequency: 1s\n";
 
 /// The cluster of all stories, and the driver for which the external controllers work.
 pub struct Volumes {
@@ -175,12 +175,18 @@ impl<'w> Place<'w> {
         }
     }
 
-    /// Starts a driver of the story's own, with its CSIDriver.
+    /// Starts a driver of the story's own, with its CSIDriver, and waits until it is registered.
     pub fn driver(&mut self, short: &str, flags: &[&str], spec: Value) -> Arc<Driver> {
         let driver = Arc::new(Driver::start(short, flags));
         self.drivers.push(driver.clone());
         let object = super::objects::csi_driver(&driver, spec);
         self.make("/apis/storage.k8s.io/v1/csidrivers", &object);
+        let node = "/apis/storage.k8s.io/v1/csinodes/node-1";
+        self.api
+            .wait(node, &format!("with {}", driver.name), LONG, |node| {
+                let drivers = node["spec"]["drivers"].as_array();
+                drivers.is_some_and(|all| all.iter().any(|one| one["name"] == driver.name.as_str()))
+            });
         driver
     }
 
@@ -281,14 +287,8 @@ impl<'w> Place<'w> {
     /// Whatever state a story ends in: nothing of its pods is mounted or on the disk, nothing of its volumes is in the
     /// API or in the kernel.
     pub fn clear(&mut self) {
-        for driver in &self.drivers {
-            for call in [
-                "NodeUnpublishVolume",
-                "NodeUnstageVolume",
-                "ControllerPublishVolume",
-            ] {
-                driver.pass(call);
-            }
+        for driver in &self.drivers[1..] {
+            driver.pass_all();
         }
         // Each of them may be gone already.
         for kind in ["pods", "persistentvolumeclaims"] {

@@ -11,7 +11,8 @@ use crate::wait::wait_for;
 
 /// The spec of drivers that have inline volumes too.
 fn both_modes() -> Value {
-    json!({"attachRequired": false, "volumeLifecycleModes": ["Persistent", "Ephemeral"]})
+    let modes = ["Persistent", "Ephemeral"];
+    json!({"attachRequired": false, "podInfoOnMount": true, "volumeLifecycleModes": modes})
 }
 
 /// The container of a pod.
@@ -96,8 +97,7 @@ pub fn volumes_outlive_a_killed_agent(place: &mut Place) {
 
 pub fn an_end_outlives_a_killed_agent(place: &mut Place) {
     let driver = place.driver("ending", &[], both_modes());
-    let calls = ["NodeUnpublishVolume", "NodeUnstageVolume"];
-    for call in calls {
+    for call in ["NodeUnpublishVolume", "NodeUnstageVolume"] {
         driver.volume(call);
         let name = call.to_lowercase();
         place.bound(&name, of_driver(&driver, call));
@@ -105,13 +105,9 @@ pub fn an_end_outlives_a_killed_agent(place: &mut Place) {
             "pods",
             &pod(&name, "echo written >/v/file", &[("v", of_claim(&name))]),
         );
-    }
-    for call in calls {
-        place.wait_running(&call.to_lowercase());
-    }
-    for call in calls {
+        place.wait_running(&name);
         driver.fail(call, "Unavailable not yet");
-        place.api.delete(&place.at("pods", &call.to_lowercase()));
+        place.api.delete(&place.at("pods", &name));
         wait_for(&format!("{call} to be tried"), SOON, || {
             let is_it = |line: &Value| line["call"] == call && line["error"].is_string();
             match driver.calls().iter().any(is_it) {
@@ -125,7 +121,7 @@ pub fn an_end_outlives_a_killed_agent(place: &mut Place) {
             driver.pass(call);
             agent.start(&place.api);
         }
-        place.api.wait_gone(&place.at("pods", &call.to_lowercase()), LONG);
+        place.api.wait_gone(&place.at("pods", &name), LONG);
         place.wait_nothing_left();
         let file = driver.data(call).join("file");
         assert!(file.exists(), "the data stay: {}", file.display());

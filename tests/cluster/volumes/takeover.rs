@@ -17,7 +17,8 @@ use crate::wait::wait_for;
 const EACH: usize = 3;
 
 pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
-    let spec = json!({"attachRequired": false, "volumeLifecycleModes": ["Persistent", "Ephemeral"]});
+    let modes = ["Persistent", "Ephemeral"];
+    let spec = json!({"attachRequired": false, "podInfoOnMount": true, "volumeLifecycleModes": modes});
     let driver = place.driver("passed", &[], spec);
     make_pods(place, &driver);
     let pods = settled(place);

@@ -60,7 +60,11 @@ func (d *driver) observe(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
 ) (any, error) {
 	call := path.Base(info.FullMethod)
-	answer, err := d.hinder(ctx, call)
+	var answer any
+	err := d.hinder(ctx, call)
+	if about, ok := request.(interface{ GetVolumeId() string }); ok && err == nil {
+		err = d.hinder(ctx, call+"@"+about.GetVolumeId())
+	}
 	if err == nil {
 		answer, err = handle(ctx, request)
 	}
@@ -70,27 +74,27 @@ func (d *driver) observe(
 }
 
 // Does to a call what a story has asked for.
-func (d *driver) hinder(ctx context.Context, call string) (any, error) {
+func (d *driver) hinder(ctx context.Context, call string) error {
 	for {
 		if _, err := os.Stat(filepath.Join(d.state, "hang", call)); err != nil {
 			break
 		}
 		select {
 		case <-ctx.Done():
-			return nil, status.FromContextError(ctx.Err()).Err()
+			return status.FromContextError(ctx.Err()).Err()
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(d.state, "fail", call))
 	if err != nil {
-		return nil, nil
+		return nil
 	}
 	name, message, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	var code codes.Code
 	if err := code.UnmarshalJSON([]byte(`"` + asConstant(name) + `"`)); err != nil {
 		code = codes.Internal
 	}
-	return nil, status.Error(code, message)
+	return status.Error(code, message)
 }
 
 // "FailedPrecondition" as gRPC spells it in JSON: "FAILED_PRECONDITION".

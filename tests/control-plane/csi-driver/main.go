@@ -4,7 +4,7 @@
 //
 // It is started for each name with a directory of its own. Files below that directory steer it while it runs:
 // fail/CALL has the call answered with the code and message in it ("Unavailable not today"), hang/CALL has it wait
-// until the file is gone.
+// until the file is gone; CALL@VOLUME is about one volume.
 package main
 
 import (
