@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 
-use crate::node::{SOON, here};
+use crate::node::{LONG, SOON, here};
 use crate::process::{kill, logged, run, stop};
 use crate::wait::wait_for;
 use crate::world::control_plane;
@@ -180,6 +180,26 @@ impl Driver {
                 !call.ends_with("Capabilities") && call != "Probe" && call != "GetPluginInfo"
             })
             .collect()
+    }
+
+    /// How often an agent has registered the driver.
+    pub fn registrations(&self) -> usize {
+        let calls = self.calls();
+        let registered = calls
+            .iter()
+            .filter(|call| call["call"] == "NotifyRegistrationStatus");
+        registered.count()
+    }
+
+    /// Waits until an agent has registered the driver once more.
+    #[track_caller]
+    pub fn wait_registered_after(&self, before: usize) {
+        wait_for("the driver to be registered again", LONG, || {
+            match self.registrations() {
+                now if now > before => Ok(()),
+                now => Err(format!("{now} times, as before")),
+            }
+        });
     }
 
     /// The requests of the successful calls of this name about a volume.

@@ -30,18 +30,13 @@ pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
     };
     let mounts = mounted();
     for who in [Who::Kubelet, Who::asked_for()] {
-        let registered = registrations(&driver);
+        let registered = driver.registrations();
         {
             let mut agent = place.world.agent.lock().expect("no story has failed with it");
             agent.stop();
             agent.start_as(who, &place.api);
         }
-        wait_for("the driver to be registered", LONG, || {
-            match registrations(&driver) > registered {
-                true => Ok(()),
-                false => Err(format!("{registered} times as before")),
-            }
-        });
+        driver.wait_registered_after(registered);
         let now = settled(place);
         for (name, pod) in &pods {
             assert_eq!(
@@ -67,14 +62,6 @@ pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
             assert_eq!(last, Some("NodeUnstageVolume"), "{kind} {number}");
         }
     }
-}
-
-fn registrations(driver: &super::driver::Driver) -> usize {
-    let calls = driver.calls();
-    calls
-        .iter()
-        .filter(|call| call["call"] == "NotifyRegistrationStatus")
-        .count()
 }
 
 fn make_pods(place: &mut Place, driver: &super::driver::Driver) {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -98,6 +99,9 @@ func (d *driver) NodePublishVolume(
 	if err != nil {
 		return nil, err
 	}
+	if err := d.publish(v, r); err != nil {
+		return nil, err
+	}
 	if v.Block {
 		device, err := d.device(v)
 		if err != nil {
@@ -125,6 +129,17 @@ func (d *driver) NodePublishVolume(
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	return &csi.NodePublishVolumeResponse{}, bind(from, r.TargetPath, r.Readonly)
+}
+
+// Records where a volume is published to; one for a single pod is so at one place.
+func (d *driver) publish(v *volume, r *csi.NodePublishVolumeRequest) error {
+	v.Published = slices.DeleteFunc(v.Published, func(path string) bool { return !isMounted(path) || path == r.TargetPath })
+	mode := r.VolumeCapability.GetAccessMode().GetMode()
+	if mode == csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER && len(v.Published) > 0 {
+		return status.Errorf(codes.FailedPrecondition, "the volume is published at %s", v.Published[0])
+	}
+	v.Published = append(v.Published, r.TargetPath)
+	return d.save("volume", v)
 }
 
 func (d *driver) NodeUnpublishVolume(

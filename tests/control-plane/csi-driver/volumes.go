@@ -21,7 +21,9 @@ type volume struct {
 	Block    bool     `json:"block"`
 	Source   string   `json:"source"`
 	Attached []string `json:"attached"`
-	Created  int64    `json:"created"`
+	// Where it was published to.
+	Published []string `json:"published"`
+	Created   int64    `json:"created"`
 	// Inline volumes are gone with their pod.
 	Ephemeral bool `json:"ephemeral"`
 }
