@@ -64,7 +64,7 @@ pub fn all() -> Vec<Story> {
         story!(provisioning::a_claim_is_provisioned_shared_by_pods_and_deleted),
         story!(provisioning::a_generic_ephemeral_volume_is_gone_with_its_pod),
         story!(refusals::a_volume_for_one_pod_is_refused_to_a_second),
-        story!(refusals::what_a_volume_lacks_is_told_in_events),
+        story!(refusals::what_a_volume_lacks_is_reported_in_events),
         story!(refusals::volumes_of_a_node_stay_on_it),
         story!(mounting::a_volume_is_staged_once_and_published_for_each_pod),
         story!(mounting::a_block_volume_is_a_device_in_the_container),

@@ -1,8 +1,9 @@
 //! What is mounted for pods, where, and with which calls of the driver.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::disk;
+use super::driver::Driver;
 use super::objects::{of_claim, of_driver, pod};
 use super::place::Place;
 use crate::node::{LONG, SOON};
@@ -32,7 +33,7 @@ pub fn a_volume_is_staged_once_and_published_for_each_pod(place: &mut Place) {
         "until cat /v/file; do :; done",
         &[("v", of_claim("static-pv"))],
     );
-    let (writer, reader) = (place.create("pods", &write), place.create("pods", &read));
+    let pods = [place.create("pods", &write), place.create("pods", &read)];
     place.wait_running("writer");
     place.wait_running("reader");
     let file = driver.data("static-1").join("file");
@@ -40,62 +41,8 @@ pub fn a_volume_is_staged_once_and_published_for_each_pod(place: &mut Place) {
         std::fs::read_to_string(&file).map_err(|error| error.to_string())
     });
 
-    let staged = disk::staged(&driver, "static-1");
-    let capability = json!({
-        "mount": {"fs_type": "ext4", "mount_flags": ["noatime"]},
-        // The driver has SINGLE_NODE_MULTI_WRITER, which tells ReadWriteOnce from ReadWriteOncePod.
-        "access_mode": {"mode": "SINGLE_NODE_MULTI_WRITER"},
-    });
-    assert_eq!(
-        driver.requests("NodeStageVolume", "static-1"),
-        [json!({
-            "volume_id": "static-1",
-            "staging_target_path": staged,
-            "volume_capability": capability,
-            "secrets": {"password": "xyz"},
-            "volume_context": {"colour": "blue"},
-        })]
-    );
-    let requests = driver.requests("NodePublishVolume", "static-1");
-    assert_eq!(requests.len(), 2, "{requests:?}");
-    for pod in [&writer, &reader] {
-        let target = disk::published(&uid(pod), "static-pv");
-        let expected = json!({
-            "volume_id": "static-1",
-            "staging_target_path": staged,
-            "target_path": target,
-            "volume_capability": capability,
-            "secrets": {"password": "xyz"},
-            "volume_context": {
-                "colour": "blue",
-                "csi.storage.k8s.io/ephemeral": "false",
-                "csi.storage.k8s.io/pod.name": pod["metadata"]["name"],
-                "csi.storage.k8s.io/pod.namespace": place.namespace,
-                "csi.storage.k8s.io/pod.uid": pod["metadata"]["uid"],
-                "csi.storage.k8s.io/serviceAccount.name": "default",
-            },
-        });
-        assert!(
-            requests.contains(&expected),
-            "{expected}\nis not of\n{requests:?}"
-        );
-        let record = disk::record(&target);
-        assert_eq!(record["driverName"], driver.name.as_str(), "{record}");
-        assert_eq!(record["nodeName"], "node-1", "{record}");
-        assert_eq!(record["specVolID"], "static-pv", "{record}");
-        assert_eq!(record["volumeHandle"], "static-1", "{record}");
-        assert_eq!(record["volumeLifecycleMode"], "Persistent", "{record}");
-        let attachment = record["attachmentID"].as_str().unwrap_or_default();
-        assert!(
-            attachment.starts_with("csi-") && attachment.len() == 68,
-            "{record}"
-        );
-    }
-    let record = disk::record(&staged);
-    assert_eq!(
-        record,
-        json!({"driverName": driver.name, "volumeHandle": "static-1"})
-    );
+    check_requests(place, &driver, &pods);
+    check_records(&driver, &pods);
 
     place.end("writer");
     wait_for("one pod to be left", SOON, || {
@@ -117,10 +64,80 @@ pub fn a_volume_is_staged_once_and_published_for_each_pod(place: &mut Place) {
             "NodeUnstageVolume",
         ]
     );
+    let staged = disk::staged(&driver, "static-1");
     let directory = staged.parent().expect("the handle's directory");
     assert!(!directory.exists(), "{}", directory.display());
     let text = std::fs::read_to_string(&file).expect("the data stay");
     assert_eq!(text, "written\n");
+}
+
+/// The volume is staged once, and published for each pod.
+#[track_caller]
+fn check_requests(place: &Place, driver: &Driver, pods: &[Value]) {
+    let staged = disk::staged(driver, "static-1");
+    let capability = json!({
+        "mount": {"fs_type": "ext4", "mount_flags": ["noatime"]},
+        // The driver has SINGLE_NODE_MULTI_WRITER, which tells ReadWriteOnce from ReadWriteOncePod.
+        "access_mode": {"mode": "SINGLE_NODE_MULTI_WRITER"},
+    });
+    assert_eq!(
+        driver.requests("NodeStageVolume", "static-1"),
+        [json!({
+            "volume_id": "static-1",
+            "staging_target_path": staged,
+            "volume_capability": capability,
+            "secrets": {"password": "xyz"},
+            "volume_context": {"colour": "blue"},
+        })]
+    );
+    let requests = driver.requests("NodePublishVolume", "static-1");
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    for pod in pods {
+        let target = disk::published(&uid(pod), "static-pv");
+        let expected = json!({
+            "volume_id": "static-1",
+            "staging_target_path": staged,
+            "target_path": target,
+            "volume_capability": capability,
+            "secrets": {"password": "xyz"},
+            "volume_context": {
+                "colour": "blue",
+                "csi.storage.k8s.io/ephemeral": "false",
+                "csi.storage.k8s.io/pod.name": pod["metadata"]["name"],
+                "csi.storage.k8s.io/pod.namespace": place.namespace,
+                "csi.storage.k8s.io/pod.uid": pod["metadata"]["uid"],
+                "csi.storage.k8s.io/serviceAccount.name": "default",
+            },
+        });
+        assert!(
+            requests.contains(&expected),
+            "{expected}\nis not of\n{requests:?}"
+        );
+    }
+}
+
+/// What lies beside the mount points is what another agent finds them again by.
+#[track_caller]
+fn check_records(driver: &Driver, pods: &[Value]) {
+    for pod in pods {
+        let target = disk::published(&uid(pod), "static-pv");
+        let record = disk::record(&target);
+        assert_eq!(record["driverName"], driver.name.as_str(), "{record}");
+        assert_eq!(record["nodeName"], "node-1", "{record}");
+        assert_eq!(record["specVolID"], "static-pv", "{record}");
+        assert_eq!(record["volumeHandle"], "static-1", "{record}");
+        assert_eq!(record["volumeLifecycleMode"], "Persistent", "{record}");
+        let attachment = record["attachmentID"].as_str().unwrap_or_default();
+        assert!(
+            attachment.starts_with("csi-") && attachment.len() == 68,
+            "{record}"
+        );
+    }
+    let record = disk::record(&disk::staged(driver, "static-1"));
+    assert_eq!(
+        record,
+        json!({"driverName": driver.name, "volumeHandle": "static-1"})
+    );
 }
 
 pub fn a_block_volume_is_a_device_in_the_container(place: &mut Place) {
@@ -146,27 +163,41 @@ pub fn a_block_volume_is_a_device_in_the_container(place: &mut Place) {
         }
     });
 
-    let (devices, uid) = (disk::devices(), uid(&pod));
+    check_device(&driver, &uid(&pod));
+
+    place.end("block");
+    place.wait_nothing_left();
+    wait_no_device();
+    let ends = ["NodeUnpublishVolume", "NodeUnstageVolume"];
+    assert_eq!(driver.sequence("block-1")[2..], ends);
+}
+
+/// Everything that knows the kubelet's directories finds the device there.
+#[track_caller]
+fn check_device(driver: &Driver, uid: &str) {
+    let devices = disk::devices();
     let stage = &driver.requests("NodeStageVolume", "block-1")[0];
     assert_eq!(stage["volume_capability"]["block"], json!({}), "{stage}");
     assert_eq!(
         stage["staging_target_path"],
         json!(devices.join("staging/block-pv"))
     );
-    let published = devices.join("publish/block-pv").join(&uid);
+    let published = devices.join("publish/block-pv").join(uid);
     let publish = &driver.requests("NodePublishVolume", "block-1")[0];
     assert_eq!(publish["target_path"], json!(published));
     assert_eq!(publish["staging_target_path"], stage["staging_target_path"]);
-    // Everything that knows the kubelet's directories finds the device there.
-    let link = disk::pod_directory(&uid).join("volumeDevices/kubernetes.io~csi/block-pv");
+    let link = disk::pod_directory(uid).join("volumeDevices/kubernetes.io~csi/block-pv");
     assert_eq!(std::fs::read_link(link).expect("a link"), published);
     let record = disk::record(&devices.join("block-pv/data/mount"));
     assert_eq!(record["specVolID"], "block-pv", "{record}");
     assert_eq!(record["volumeHandle"], "block-1", "{record}");
+}
 
-    place.end("block");
-    place.wait_nothing_left();
+/// Neither mounts nor loop devices nor directories are left of it.
+#[track_caller]
+fn wait_no_device() {
     wait_for("the devices to be gone", LONG, || {
+        let devices = disk::devices();
         let held = crate::process::run(&["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]);
         let mut left = disk::mounts("block-pv");
         left.extend(
@@ -185,8 +216,6 @@ pub fn a_block_volume_is_a_device_in_the_container(place: &mut Place) {
             false => Err(left.join("\n")),
         }
     });
-    let ends = ["NodeUnpublishVolume", "NodeUnstageVolume"];
-    assert_eq!(driver.sequence("block-1")[2..], ends);
 }
 
 pub fn an_inline_volume_is_gone_with_its_pod(place: &mut Place) {

@@ -21,8 +21,12 @@ use crate::process::logged;
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane};
 
-/// The agent measures volumes and reports those in use as often as it can.
-const CONFIG: &str = "volumeStatsAggPeriod: 1s\nnodeStatusUpdateFrequency: 1s\n";
+/// What an agent does now and then, it does as often as it can: measuring volumes, reporting those in use, looking
+/// whether a claim has become larger.
+const CONFIG: &str = "volumeStatsAggPeriod: 1s
+nodeStatusUpdateFrequency: 1s
+syncFrequency: 3s
+";
 
 /// The cluster of all stories, and the driver for which the external controllers work.
 pub struct Volumes {

@@ -12,7 +12,7 @@ fn placed(mut pod: Value) -> Value {
     pod
 }
 
-pub fn what_a_volume_lacks_is_told_in_events(place: &mut Place) {
+pub fn what_a_volume_lacks_is_reported_in_events(place: &mut Place) {
     let driver = place.driver("lacking", &[], json!({"attachRequired": false}));
     driver.volume("lacking-1");
     driver.block_volume("lacking-2");
@@ -39,9 +39,23 @@ pub fn what_a_volume_lacks_is_told_in_events(place: &mut Place) {
     unused["spec"]["containers"][0]["volumeMounts"].take();
     place.create("pods", &unused);
 
+    for (name, text) in lacks(&place.namespace) {
+        place.wait_event(name, "FailedMount", &text);
+        let pod = place.api.get(&place.at("pods", name)).expect("it is there");
+        assert_eq!(pod["status"]["phase"], "Pending", "{name}: {}", pod["status"]);
+        let waits = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
+        assert_eq!(waits, "ContainerCreating", "{name}: {}", pod["status"]);
+    }
+    place.wait_running("unused");
+    driver.pass("NodeStageVolume");
+    place.wait_running("failing");
+}
+
+/// What is said of each pod.
+fn lacks(namespace: &str) -> [(&'static str, String); 5] {
     let lacks = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: ";
-    let claims = format!("error processing PVC {}/", place.namespace);
-    for (name, text) in [
+    let claims = format!("error processing PVC {}/", namespace);
+    [
         (
             "missing",
             format!("{lacks}{claims}missing: failed to fetch PVC from API server: persistentvolumeclaims \"missing\" not found"),
@@ -59,16 +73,7 @@ pub fn what_a_volume_lacks_is_told_in_events(place: &mut Place) {
             "failing",
             "MountVolume.MountDevice failed for volume \"lacking-pv\" : rpc error: code = Unavailable desc = no disk today".to_owned(),
         ),
-    ] {
-        place.wait_event(name, "FailedMount", &text);
-        let pod = place.api.get(&place.at("pods", name)).expect("it is there");
-        assert_eq!(pod["status"]["phase"], "Pending", "{name}: {}", pod["status"]);
-        let waits = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
-        assert_eq!(waits, "ContainerCreating", "{name}: {}", pod["status"]);
-    }
-    place.wait_running("unused");
-    driver.pass("NodeStageVolume");
-    place.wait_running("failing");
+    ]
 }
 
 pub fn a_volume_for_one_pod_is_refused_to_a_second(place: &mut Place) {
@@ -143,6 +148,20 @@ pub fn volumes_of_a_node_stay_on_it(place: &mut Place) {
             std::fs::read_to_string(&file).map_err(|error| error.to_string())
         });
     }
+    wait_refusals(place);
+    // What is not the node's own is never removed with the pod.
+    place.end("local-there");
+    assert_eq!(
+        super::disk::mounts("local-volume/local-there"),
+        Vec::<String>::new()
+    );
+    assert!(here("local-there").join("file").exists());
+}
+
+/// What is said of the volumes that are elsewhere or nowhere.
+#[track_caller]
+fn wait_refusals(place: &Place) {
+    let absent = here("host-path-absent").display().to_string();
     let missing = here("local-absent").display().to_string();
     for (name, text) in [
         (
@@ -160,11 +179,4 @@ pub fn volumes_of_a_node_stay_on_it(place: &mut Place) {
     ] {
         place.wait_event(name, "FailedMount", &text);
     }
-    // What is not the node's own is never removed with the pod.
-    place.end("local-there");
-    assert_eq!(
-        super::disk::mounts("local-volume/local-there"),
-        Vec::<String>::new()
-    );
-    assert!(here("local-there").join("file").exists());
 }

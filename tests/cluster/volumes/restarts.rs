@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::disk;
+use super::driver::Driver;
 use super::objects::{of_claim, of_driver, pod};
 use super::place::Place;
 use crate::kubeadm::Agent as Who;
@@ -24,12 +25,12 @@ fn id(pod: &Value) -> Value {
 /// A script that says each second that it can still write.
 const WRITES: &str = "while date +%s%N >/v/file; do sleep 0.1; done; exit 1";
 
-pub fn volumes_outlive_a_killed_agent(place: &mut Place) {
-    let driver = place.driver("outlive", &[], both_modes());
+/// One pod with a volume of each kind, and one with a directory of the first.
+fn make_pods(place: &mut Place, driver: &Driver) -> [Value; 2] {
     driver.volume("outlive-1");
     driver.block_volume("outlive-2");
-    place.bound("outlive-pv", of_driver(&driver, "outlive-1"));
-    let mut device = of_driver(&driver, "outlive-2");
+    place.bound("outlive-pv", of_driver(driver, "outlive-1"));
+    let mut device = of_driver(driver, "outlive-2");
     device["volumeMode"] = json!("Block");
     place.bound("outlive-device", device);
     let inline = json!({"csi": {"driver": driver.name}});
@@ -44,7 +45,12 @@ pub fn volumes_outlive_a_killed_agent(place: &mut Place) {
     main["volumeDevices"] = json!([{"name": "device", "devicePath": "/dev/xvda"}]);
     let mut below = pod("below", IDLE, &[("v", of_claim("outlive-pv"))]);
     below["spec"]["containers"][0]["volumeMounts"][0]["subPath"] = json!("below");
-    let pods = [place.create("pods", &with_all), place.create("pods", &below)];
+    [place.create("pods", &with_all), place.create("pods", &below)]
+}
+
+pub fn volumes_outlive_a_killed_agent(place: &mut Place) {
+    let driver = place.driver("outlive", &[], both_modes());
+    let pods = make_pods(place, &driver);
     let before: Vec<Value> = ["all", "below"]
         .map(|name| id(&place.wait_running(name)))
         .to_vec();
