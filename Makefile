@@ -1,7 +1,7 @@
 # The only list of commands; what a target does beyond one line is a script below tests/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-node cluster test test-unit test-suite test-judge test-net test-node test-cluster test-skew conformance test-vm fuzz bench lint fmt install uninstall
+.PHONY: help build run clean-node cluster test test-unit test-suite test-judge test-net test-node test-cluster test-skew test-volumes conformance test-vm fuzz bench lint fmt install uninstall
 
 CARGO := tests/setup/cargo.sh
 PACKAGES := tests/setup/packages.sh
@@ -54,6 +54,9 @@ test-cluster: ## As root: run the stories of a node of a real control plane, in 
 
 test-skew: ## As root: join a control plane of v1.34, built once, and run a Deployment there (not part of `make test`)
 	@tests/setup/test.sh skew
+
+test-volumes: ## As root: run the stories of volumes with CSI drivers (ONLY=part of a name), not part of `make test` yet
+	@tests/setup/cluster.sh volumes $(ONLY)
 
 conformance: ## As root: run Kubernetes' conformance specs on two nodes, not part of `make test` (FOCUS=, SKIP=, PROCS=4)
 	@FOCUS='$(FOCUS)' SKIP='$(SKIP)' PROCS='$(PROCS)' tests/setup/cluster.sh conformance

@@ -37,13 +37,18 @@ pub struct Cluster {
 impl Cluster {
     /// Starts everything, and waits until the node is Ready.
     pub fn start() -> Cluster {
+        Cluster::start_configured("")
+    }
+
+    /// The same with more lines in the agent's configuration file.
+    pub fn start_configured(more: &str) -> Cluster {
         let mut node = Node::new(USUAL);
         let plane = ControlPlane::start();
         let api = Api::new(Path::new(ADMIN));
         node.flag(&format!("--kubeconfig={NODE}"));
         // No other plugin is installed here.
         node.flag("--pod-network=own");
-        std::fs::write(here("kubelet.yaml"), CONFIG).expect("a private directory");
+        std::fs::write(here("kubelet.yaml"), format!("{CONFIG}{more}")).expect("a private directory");
         node.flag(&format!("--config={}", here("kubelet.yaml").display()));
         let_server_ask_nodes();
         let_nodes_connect_pods();

@@ -31,6 +31,7 @@ mod skew;
 mod stories;
 mod serve;
 mod kubeadm;
+mod volumes;
 #[path = "../node/node.rs"]
 mod node;
 #[path = "../node/process.rs"]
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         ["--inside", "skew"] => skew::inside(),
         ["--inside", "kubeadm", chosen @ ..] => kubeadm::inside(chosen),
         ["--inside", "conformance"] => kubeadm::conformance::inside(),
+        ["--inside", "volumes", chosen @ ..] => volumes::inside(chosen),
         ["--inside", "undisturbed", chosen @ ..] => inside(&stories::undisturbed(), chosen),
         ["--inside", "disturbed", chosen @ ..] => inside(&stories::disturbed(), chosen),
         ["serve"] => serve::outside(),
@@ -83,8 +85,24 @@ fn main() -> ExitCode {
             ending::watch();
             isolated("conformance", &[], Says::AtOnce, kubeadm::conformance::LIMIT)
         }
+        ["volumes", chosen @ ..] => tell_of_volumes(chosen),
         chosen => tell(chosen),
     }
+}
+
+/// Tells the chosen stories of volumes, which are no part of the others until the agent has drivers.
+fn tell_of_volumes(chosen: &[&str]) -> ExitCode {
+    ending::watch();
+    let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
+    let names: Vec<&str> = volumes::all().iter().map(|story| story.name).collect();
+    let before = machine::Machine::now();
+    let code = tell_inside(&choice, chosen, "volumes", &names, Says::AtOnce);
+    let left = machine::Machine::now().since(&before);
+    if left.is_empty() {
+        return code;
+    }
+    eprintln!("The stories left things on the machine:\n{}", left.join("\n"));
+    ExitCode::FAILURE
 }
 
 /// Tells the chosen stories, and sees that nothing of them stays.
@@ -171,6 +189,7 @@ fn isolated(name: &str, chosen: &[&str], says: Says, limit: Duration) -> ExitCod
     }
     let child = command.spawn().expect("this program starts");
     let (status, was_late) = world::finish(child, limit);
+    volumes::detach_loop_devices(&world.dir);
     if says == Says::WhenDone {
         println!(
             "\n==== {name} ====\n{}",

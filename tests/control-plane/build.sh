@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds the control plane of the cluster tier, what runs on its nodes (kube-proxy, CoreDNS), and the kubelet as the peer
 # of comparisons, into target/control-plane/bin.
-# Given names, builds only those (kubelet kubectl …). Nothing is done for what is there and whose module is unchanged.
+# Given names, builds only those (kubelet kubectl …); `csi` names the CSI driver of the stories and the external controllers. Nothing is done for what is there and whose module is unchanged.
 # KUBERNETES=v1.34: the programs of that older Kubernetes instead, into target/control-plane/v1.34/bin.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
@@ -30,6 +30,9 @@ readonly VERSION MODULE
 readonly OF_KUBERNETES=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubeadm kubectl kubelet)
 # Kubernetes' end-to-end specs, what runs them, and what is in their images: built only where they are asked for.
 readonly OF_SPECS=(agnhost e2e.test ginkgo nonewprivs sample-apiserver)
+# The external controllers of CSI drivers and the specification's own tests: one module, so that what they share is built
+# once. With our csi-driver they are built only where they are asked for, by their names or as `csi`.
+readonly OF_CSI=(csi-attacher csi-provisioner csi-resizer csi-sanity)
 
 # What the stamp of a program tells: the module it was made from.
 fingerprint() { find "$here/$1" "$here/build.sh" -type f -print0 | LC_ALL=C sort -z | xargs -0 cat | sha256sum | cut -d' ' -f1; }
@@ -76,24 +79,31 @@ build_for_specs() { # NAME
 ALONE=()
 for module in "$here"/*/go.mod; do
     name="$(basename "$(dirname "$module")")"
-    [[ "$name" = kubernetes* ]] || ALONE+=("$name")
+    [[ "$name" = kubernetes* || "$name" = csi ]] || ALONE+=("$name")
 done
 package_of() { if [ -e "$here/$1/main.go" ]; then echo .; else sed -n 's/^tool //p' "$here/$1/go.mod"; fi; }
 
 wanted=("$@")
-[ $# -gt 0 ] || wanted=("${ALONE[@]}" "${OF_KUBERNETES[@]}")
+if [ $# = 0 ]; then
+    wanted=("${OF_KUBERNETES[@]}")
+    for name in "${ALONE[@]}"; do [ "$name" = csi-driver ] || wanted+=("$name"); done
+elif [ "$*" = csi ]; then
+    wanted=(csi-driver "${OF_CSI[@]}")
+fi
 
-missing=()
+missing=() missing_csi=()
 for name in "${wanted[@]}"; do
-    case " ${OF_KUBERNETES[*]} ${OF_SPECS[*]} ${ALONE[*]} " in
+    case " ${OF_KUBERNETES[*]} ${OF_SPECS[*]} ${OF_CSI[*]} ${ALONE[*]} " in
         *" $name "*) ;;
-        *) echo "build.sh: no program of the control plane is called $name; there are: ${ALONE[*]} ${OF_KUBERNETES[*]} ${OF_SPECS[*]}" >&2; exit 2 ;;
+        *) echo "build.sh: no program of the control plane is called $name; there are: ${ALONE[*]} ${OF_KUBERNETES[*]} ${OF_SPECS[*]} ${OF_CSI[*]}" >&2; exit 2 ;;
     esac
     if [ -e "$here/$name/go.mod" ]; then
         is_built "$name" "$name" && continue
         echo "control plane: building $name, once"
         build "$name" "" "$(package_of "$name")"
         fingerprint "$name" > "$out/.$name.made-from"
+    elif [[ " ${OF_CSI[*]} " = *" $name "* ]]; then
+        is_built csi "$name" || missing_csi+=("$name")
     elif [[ " ${OF_SPECS[*]} " = *" $name "* ]]; then
         is_built "$MODULE" "$name" && continue
         echo "control plane: building $name for the specs of Kubernetes v$VERSION, once"
@@ -103,6 +113,13 @@ for name in "${wanted[@]}"; do
         is_built "$MODULE" "$name" || missing+=("$name")
     fi
 done
+if [ ${#missing_csi[@]} -gt 0 ]; then
+    echo "control plane: building ${missing_csi[*]}, once"
+    packages=()
+    for name in "${missing_csi[@]}"; do packages+=("$(sed -nE "s#^\t(github\.com/.*/cmd/$name)\$#\1#p" "$here/csi/go.mod")"); done
+    build csi "" "${packages[@]}"
+    for name in "${missing_csi[@]}"; do fingerprint csi > "$out/.$name.made-from"; done
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     echo "control plane: building ${missing[*]} of Kubernetes v$VERSION, once"
     build "$MODULE" "$(version_flags)" "${missing[@]/#/k8s.io/kubernetes/cmd/}"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Builds what a cluster of one node needs, then tells its stories, or (`serve`) keeps it for a person until Ctrl-C.
-# usage: tests/setup/cluster.sh serve | skew | conformance | [PART OF A STORY'S NAME...]
+# usage: tests/setup/cluster.sh serve | skew | conformance | volumes [PART...] | [PART OF A STORY'S NAME...]
 # `skew` joins the older control plane that KUBERNETES (v1.34) names; `conformance` runs Kubernetes' own specs, of which
-# FOCUS and SKIP choose by regular expressions, PROCS at once.
+# FOCUS and SKIP choose by regular expressions, PROCS at once; `volumes` tells the stories of CSI drivers.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -17,6 +17,9 @@ if [ "${1:-}" = skew ]; then
     tests/control-plane/build.sh "${plane[@]}"
 elif [ "${1:-}" = serve ]; then
     tests/control-plane/build.sh etcd "${plane[@]}"
+elif [ "${1:-}" = volumes ]; then
+    tests/control-plane/build.sh etcd kubelet "${plane[@]}"
+    tests/control-plane/build.sh csi
 elif [ "${1:-}" = conformance ]; then
     tests/setup/packages.sh conformance
     tests/setup/preflight.sh cluster

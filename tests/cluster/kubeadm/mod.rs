@@ -19,7 +19,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 
-use host::{Agent, Host};
+use host::Host;
+
+pub use host::Agent;
 
 use crate::api::Api;
 use crate::node::here;
