@@ -34,7 +34,7 @@ pub fn apply(
             Verdict::Admitted => {
                 let was_rejected = were_rejected.contains_key(&pod.name);
                 if was_rejected {
-                    memory.pods.remove(&pod.name);
+                    forget_end(memory, &pod);
                 }
                 let deferred = were_deferred.get(&pod.name);
                 if was_rejected || deferred.is_some_and(|deferred| deferred.uid == pod.uid) {
@@ -79,6 +79,24 @@ fn remember(memory: &mut Memory, pod: &Pod, refusal: &Refusal, now: Timestamp) -
     };
     memory.pods.insert(pod.name.clone(), Arc::new(rejected));
     true
+}
+
+/// Forgets the end of a pod that runs after all, but not the pod of its name that was here before: its log directory is
+/// found by nothing else. A memory of that one itself, whose removal has failed, stays as it is.
+pub(super) fn forget_end(memory: &mut Memory, pod: &Pod) {
+    let before = memory.pods.get(&pod.name);
+    let Some(before) = before.filter(|before| before.uid == pod.uid) else {
+        return;
+    };
+    match before.former.clone() {
+        Some(former) => {
+            let left = PodMemory::new(former, before.started);
+            memory.pods.insert(pod.name.clone(), Arc::new(left));
+        }
+        None => {
+            memory.pods.remove(&pod.name);
+        }
+    }
 }
 
 /// The pod of the name that was here before, of which something may be left.

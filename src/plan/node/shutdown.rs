@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::NodeView;
 use super::admission::has_ended_in_api;
-use super::apply::former;
+use super::apply::{forget_end, former};
 use crate::model::end::End;
 use crate::model::memory::{Memory, Remains};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Source};
@@ -232,13 +232,9 @@ pub fn resume(desired: &Desired, memory: &mut Memory) -> Vec<PodName> {
         let own = memory.pods.get(&pod.name).filter(|own| own.uid == pod.uid);
         pod.source != Source::Api && own.is_some_and(|own| own.ended == Some(End::Shutdown))
     };
-    let names: Vec<_> = desired
-        .pods()
-        .filter(is_over)
-        .map(|pod| pod.name.clone())
-        .collect();
-    for name in &names {
-        memory.pods.remove(name);
+    let over: Vec<_> = desired.pods().filter(is_over).collect();
+    for pod in &over {
+        forget_end(memory, pod);
     }
-    names
+    over.into_iter().map(|pod| pod.name.clone()).collect()
 }

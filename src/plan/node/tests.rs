@@ -235,6 +235,56 @@ fn a_rejected_pod_remembers_who_was_there_before_until_that_is_removed() {
 }
 
 #[test]
+fn a_pod_that_runs_after_all_still_remembers_who_was_there_before() {
+    let mut node = Node::new();
+    let other = of_file(pod("a", 1800));
+    let first = of_file(pod("b", 500));
+    let second = Pod {
+        uid: sample::uid("uid-second"),
+        ..first.clone()
+    };
+    node.wants(second.clone());
+    let remember = |node: &mut Node, memory: PodMemory| {
+        node.memory.pods.insert(first.name.clone(), Arc::new(memory));
+    };
+    // The first one is the only one with remains, and the second one is not ended.
+    let check = |node: &Node| {
+        let memory = &node.memory.pods[&first.name];
+        let remaining: Vec<_> = memory.remaining().collect();
+        assert_eq!((remaining, &memory.ended), (vec![&first.uid], &None));
+    };
+    // The first one is not removed yet, or that has failed, for which it has a memory of its own again.
+    for has_failed in [false, true] {
+        node.wants(other.clone());
+        node.runs(&other);
+        remember(&mut node, PodMemory::new(first.uid.clone(), at(0)));
+        node.check(expect![[r#"
+            b: OutOfcpu
+        "#]]);
+        if has_failed {
+            remember(&mut node, PodMemory::new(first.uid.clone(), at(0)));
+        }
+        node.gone(&other);
+        let verdicts = plan(node.view(), node.now).verdicts.unwrap();
+        assert_eq!(verdicts.last().unwrap().1, Verdict::Admitted);
+        apply(verdicts, &mut node.decisions, &mut node.memory, node.now);
+        check(&node);
+    }
+    // The second one was ended by a shutdown that did not take place.
+    let ended = PodMemory {
+        ended: Some(End::Shutdown),
+        former: Some(first.uid.clone()),
+        ..PodMemory::new(second.uid.clone(), at(0))
+    };
+    remember(&mut node, ended);
+    assert_eq!(
+        resume(&node.desired, &mut node.memory),
+        std::slice::from_ref(&second.name)
+    );
+    check(&node);
+}
+
+#[test]
 fn a_pod_that_is_deleted_takes_room_and_is_not_rejected() {
     let mut node = Node::new();
     let mut leaving = pod("a", 1500);
