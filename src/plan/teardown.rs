@@ -83,7 +83,8 @@ impl<'a> Ending<'a> {
     /// saved already.
     pub(super) fn save(&self, uid: &PodUid, leaving: bool, policy: &NodePolicy) -> Option<Step> {
         let saved = self.seen.checkpoint.as_deref();
-        let was_leaving = saved.is_some_and(|saved| saved.leaving);
+        // A pod that has ended for good, whichever incarnation its containers are of, is not followed by another.
+        let was_leaving = self.order.ended.is_none() && saved.is_some_and(|saved| saved.leaving);
         let wanted = Checkpoint {
             ends: Some(self.ends),
             leaving: leaving || was_leaving,
