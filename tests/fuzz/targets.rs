@@ -23,6 +23,7 @@ use gantry::model::bounds;
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
 use gantry::model::object::kinds;
 use gantry::model::object::{Known, Object, ObjectKind, Objects, Reference};
+use gantry::model::persistent::{Claim, PersistentSource, PersistentVolume};
 use gantry::model::pod::{DnsConfig, Pod};
 use gantry::model::reference::references;
 use gantry::model::registry::Keyring;
@@ -301,6 +302,7 @@ fn check_pod(pod: &Pod) {
             objects: &view_objects,
             services: &Services::NoCluster,
             allocatable: &Amounts::default(),
+            node: None,
         };
         check_plan(&plan::plan(Some(pod), &observed, None, &policy, &view, now));
         let memory = restart::remembered(None, pod, &observed, now);
@@ -362,6 +364,9 @@ fn check_beneath(path: &Path, below: &str) {
     assert!(!goes_up && is_within, "{path:?} is not below {below:?}");
 }
 
+/// The PersistentVolume that every claim is bound to.
+const VOLUME: &str = "pv";
+
 /// Something of each name that a pod refers to, in turn: there, not there, unread.
 fn objects_for(pod: &Pod) -> Objects {
     let data = || {
@@ -388,7 +393,23 @@ fn objects_for(pod: &Pod) -> Objects {
             handler: "runsc".to_owned(),
         }),
         Reference::TrustAnchors(_) => Object::TrustBundle(kinds::TrustBundle { pem: "pem".into() }),
+        Reference::Claim(_) => Object::Claim(Claim {
+            is_bound: true,
+            volume: VOLUME.to_owned(),
+            ..Claim::default()
+        }),
+        Reference::PersistentVolume(_) => Object::PersistentVolume(PersistentVolume {
+            claim: Some(String::new()),
+            is_block: false,
+            affinity: None,
+            mount_options: Vec::new(),
+            source: PersistentSource::Local {
+                path: "/srv/data".into(),
+            },
+        }),
     };
+    let volume = Reference::PersistentVolume(VOLUME.to_owned());
+    let brought = Known::Found(Arc::new(object(&volume)));
     let known = references(pod)
         .into_iter()
         .enumerate()
@@ -400,7 +421,7 @@ fn objects_for(pod: &Pod) -> Objects {
             2 => Some((key, Known::Unread("it is forbidden".into()))),
             _ => None,
         });
-    known.collect()
+    known.chain([(volume, brought)]).collect()
 }
 
 fn policy() -> NodePolicy {
