@@ -10,7 +10,7 @@ use crate::control_plane::{NODE, wait_node_ready};
 use crate::kubelet::Kubelet;
 use crate::manifest;
 use crate::node::{LONG, SOON, container, ip, is_ready, wait_http};
-use crate::objects::{IDLE, name, pod, spec, web, workload};
+use crate::objects::{IDLE, condition, name, pod, spec, web, workload};
 use crate::runtime_state::RuntimeState;
 
 /// How many pods the Deployment has.
@@ -83,9 +83,13 @@ fn make_pods(cluster: &Cluster) {
 /// Waits until each pod has come to rest, the static one's mirror among them.
 #[track_caller]
 fn wait_settled(cluster: &Cluster) -> BTreeMap<String, Value> {
+    // A kubelet that is stopped earlier leaves the sandbox to its successor, which then reports its end.
+    let ended = |pod: &Value, phase: &str| {
+        pod["status"]["phase"] == phase && condition(pod, "PodReadyToStartContainers")["status"] == "False"
+    };
     let rests = |pod: &Value| match name(pod).as_str() {
-        "succeeded" => pod["status"]["phase"] == "Succeeded",
-        "failed" => pod["status"]["phase"] == "Failed",
+        "succeeded" => ended(pod, "Succeeded"),
+        "failed" => ended(pod, "Failed"),
         "once" => is_ready(pod) && container(pod, "main")["restartCount"] == 1,
         _ => is_ready(pod),
     };
