@@ -17,7 +17,7 @@ use super::projects::ProjectIds;
 use crate::model::outcome::{Done, StepError};
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
-use crate::model::request::{VolumeKind, VolumeRequest};
+use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed};
 use crate::model::resources::Bytes;
 
 /// The plugin name of an emptyDir in paths.
@@ -26,7 +26,9 @@ const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 /// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
     let VolumeRequest { volume, kind } = request;
-    let is_unprocessed = matches!(kind, VolumeKind::Unprocessed { .. });
+    if let VolumeKind::Missing { message } = kind {
+        return Err(failure(reason::pod::FAILED_MOUNT, message));
+    }
     let patience = match kind {
         VolumeKind::Bind { group: Some(_), .. } => bind::GROUP_PATIENCE,
         _ => work.context.files.patience,
@@ -47,12 +49,7 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
             fact: None,
         }),
         Ok(_) => Ok(Effect::PLAIN),
-        Err(FileError::Failed(error)) if is_unprocessed => {
-            Err(failure(reason::pod::FAILED_MOUNT, error.to_string()))
-        }
-        Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| {
-            format!("MountVolume.SetUp failed for volume {volume:?} : {error}")
-        })),
+        Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| set_up_failed(&volume, error))),
     }
 }
 
@@ -63,7 +60,6 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
             kind: HostPathKind::Unchecked,
             ..
         }
-        | VolumeKind::Unprocessed { .. }
         | VolumeKind::Missing { .. } => None,
         VolumeKind::HostPath { path, .. } | VolumeKind::Bind { source: path, .. } => {
             Some((Whose::Host, path.clone()))
@@ -99,9 +95,7 @@ fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
             access,
             group,
         } => bind::mount(source, path, *access, *group),
-        VolumeKind::Unprocessed { message } | VolumeKind::Missing { message } => {
-            Err(io::Error::other(message.clone()))
-        }
+        VolumeKind::Missing { message } => Err(io::Error::other(message.clone())),
     }
 }
 

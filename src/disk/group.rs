@@ -6,13 +6,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use nix::dir::{Dir, OwningIter};
-use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::unistd::{Gid, fchownat};
 
-use super::beneath::{self, Links, MountPoints};
+use super::beneath;
+use super::walk::{self, Moment};
 
 /// How deep a tree may be: each level takes two descriptors.
 const MAX_DEPTH: usize = 512;
@@ -25,43 +24,13 @@ const DIRECTORY: u32 = FILE | 0o2110;
 /// followed; other file systems that are mounted below are not entered. The directory itself comes last, and so shows
 /// whether all of it was done. A tree of more than 512 levels is an error.
 pub fn give(directory: &Path, group: u32) -> io::Result<()> {
-    let root = beneath::root(directory)?;
-    let found = fstat(&root)?;
-    let mut levels = vec![Level::open(root, found)?];
-    while let Some(level) = levels.last_mut() {
-        let Some(entry) = level.entries.next() else {
-            let done = levels.pop().expect("there is one");
-            give_one(&done.directory, &done.stat, group)?;
-            continue;
-        };
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let found = beneath::open(
-            &level.directory,
-            entry.file_name(),
-            OFlag::O_PATH | OFlag::O_NOFOLLOW,
-            Links::Refused,
-            MountPoints::Refused,
-        );
-        let found = match found {
-            Ok(found) => found,
-            // It is gone, or something is mounted there.
-            Err(Errno::ENOENT | Errno::EXDEV) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let stat = fstat(&found)?;
-        if kind(&stat) != SFlag::S_IFDIR {
-            give_one(&found, &stat, group)?;
-            continue;
-        }
-        if levels.len() == MAX_DEPTH {
-            return Err(io::Error::other("the tree has more than 512 levels"));
-        }
-        levels.push(Level::open(found, stat)?);
-    }
-    Ok(())
+    walk::walk(beneath::root(directory)?, MAX_DEPTH, |moment, file, stat| match (
+        walk::kind(stat) == SFlag::S_IFDIR,
+        moment,
+    ) {
+        (true, Moment::Found) => Ok(()),
+        (false, _) | (true, Moment::Left) => give_one(file, stat, group),
+    })
 }
 
 /// Whether a directory itself has been given to a group.
@@ -70,34 +39,11 @@ pub fn is_given(directory: &Path, group: u32) -> io::Result<bool> {
     Ok(found.st_gid == group && found.st_mode & DIRECTORY == DIRECTORY)
 }
 
-/// A directory that is being read.
-struct Level {
-    directory: OwnedFd,
-    stat: FileStat,
-    entries: OwningIter,
-}
-
-impl Level {
-    fn open(directory: OwnedFd, stat: FileStat) -> io::Result<Level> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let entries = Dir::openat(&directory, ".", flags, Mode::empty())?;
-        Ok(Level {
-            directory,
-            stat,
-            entries: entries.into_iter(),
-        })
-    }
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
-}
-
 fn give_one(file: &OwnedFd, stat: &FileStat, group: u32) -> io::Result<()> {
     if stat.st_gid != group {
         fchownat(file, "", None, Some(Gid::from_raw(group)), AtFlags::AT_EMPTY_PATH)?;
     }
-    let added = match kind(stat) {
+    let added = match walk::kind(stat) {
         SFlag::S_IFLNK => return Ok(()),
         SFlag::S_IFDIR => DIRECTORY,
         _ => FILE,

@@ -8,6 +8,7 @@ pub mod group;
 pub mod project;
 pub mod tree;
 pub mod usage;
+mod walk;
 pub mod write;
 
 #[cfg(test)]

@@ -2,16 +2,13 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
-use nix::dir::{Dir, OwningIter};
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, SFlag};
 
-use super::beneath::{self, Links, MountPoints};
+use super::beneath;
+use super::walk::{self, Moment};
 
 /// How deep a tree may be: each level takes two descriptors.
 const MAX_DEPTH: usize = 128;
@@ -35,66 +32,23 @@ pub struct Usage {
 /// asked: their servers may be gone. Who writes to the directory chooses how long it takes: after `deadline` the error is
 /// `TimedOut`, and a tree of more than 128 levels is an error, too.
 pub fn measure(directory: &Path, deadline: Instant) -> io::Result<Usage> {
-    let root = beneath::root(directory)?;
-    let mut walk = Walk {
+    let mut count = Count {
         usage: Usage::default(),
         linked: HashSet::new(),
         deadline,
         entries: 0,
     };
-    walk.count(&fstat(&root)?);
-    let mut levels = vec![Level::open(root)?];
-    while let Some(Level { directory, entries }) = levels.last_mut() {
-        let Some(entry) = entries.next() else {
-            levels.pop();
-            continue;
-        };
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
+    walk::walk(beneath::root(directory)?, MAX_DEPTH, |moment, _, stat| {
+        if moment == Moment::Found {
+            count.keep_to_deadline()?;
+            count.add(stat);
         }
-        walk.keep_to_deadline()?;
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let found = beneath::open(
-            &*directory,
-            entry.file_name(),
-            flags,
-            Links::Refused,
-            MountPoints::Refused,
-        );
-        let found = match found {
-            Ok(found) => found,
-            // It is gone, or something is mounted there.
-            Err(Errno::ENOENT | Errno::EXDEV) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let stat = fstat(&found)?;
-        walk.count(&stat);
-        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
-            if levels.len() == MAX_DEPTH {
-                return Err(io::Error::other("the tree has more than 128 levels"));
-            }
-            levels.push(Level::open(found)?);
-        }
-    }
-    Ok(walk.usage)
+        Ok(())
+    })?;
+    Ok(count.usage)
 }
 
-/// A directory that is being read.
-struct Level {
-    directory: OwnedFd,
-    entries: OwningIter,
-}
-
-impl Level {
-    fn open(directory: OwnedFd) -> nix::Result<Level> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let entries = Dir::openat(&directory, ".", flags, Mode::empty())?.into_iter();
-        Ok(Level { directory, entries })
-    }
-}
-
-struct Walk {
+struct Count {
     usage: Usage,
     /// Files with several names that were counted.
     linked: HashSet<(u64, u64)>,
@@ -102,9 +56,9 @@ struct Walk {
     entries: u32,
 }
 
-impl Walk {
-    fn count(&mut self, stat: &FileStat) {
-        let is_linked = stat.st_nlink > 1 && stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFDIR.bits();
+impl Count {
+    fn add(&mut self, stat: &FileStat) {
+        let is_linked = stat.st_nlink > 1 && walk::kind(stat) != SFlag::S_IFDIR;
         if is_linked && self.linked.len() < MAX_LINKED && !self.linked.insert((stat.st_dev, stat.st_ino)) {
             return;
         }

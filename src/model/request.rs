@@ -244,16 +244,17 @@ pub enum VolumeKind {
         /// The group that its files are given to (`fsGroup`), and when.
         group: Option<(i64, GroupChange)>,
     },
-    /// A volume of which it is not known yet what it is; reported like the kubelet's failure to process it.
-    Unprocessed {
-        /// `error processing PVC default/data: PVC is not bound`
-        message: String,
-    },
-    /// A volume that cannot be made, and why; reported like a failure to make it.
+    /// A volume that cannot be made; reported like a failure to make it.
     Missing {
-        /// `configmap "a" not found`
+        /// The whole message: that of [`set_up_failed`], or the kubelet's about a volume of which it is not known what
+        /// it is.
         message: String,
     },
+}
+
+/// The kubelet's message about a volume that cannot be made, and why: `configmap "a" not found`.
+pub fn set_up_failed(volume: &str, why: impl std::fmt::Display) -> String {
+    format!("MountVolume.SetUp failed for volume {volume:?} : {why}")
 }
 
 /// Whether a volume may be written.

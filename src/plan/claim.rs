@@ -7,9 +7,9 @@ use super::content::Origin;
 use super::placement;
 use crate::model::object::lookup::Lookup;
 use crate::model::persistent::{Claim, PersistentSource, PersistentVolume};
-use crate::model::pod::{ClaimOrigin, Container, Volume, VolumeSource};
+use crate::model::pod::{ClaimOrigin, Volume, VolumeSource};
 use crate::model::reference;
-use crate::model::request::{Access, VolumeKind};
+use crate::model::request::{Access, VolumeKind, set_up_failed};
 
 /// The plugin name of a `local` volume in paths.
 const LOCAL: &str = "kubernetes.io/local-volume";
@@ -64,14 +64,6 @@ pub(super) fn resolve<'a>(origin: Origin<'a>, volume: &'a Volume) -> Result<Reso
     }
 }
 
-/// Why a container cannot be created: a volume that it mounts is not known. It would write beside the volume without it.
-pub(super) fn unresolved(origin: Origin<'_>, container: &Container) -> Option<String> {
-    let mounted = |volume: &&Volume| container.mounts.iter().any(|mount| mount.volume == volume.name);
-    let is_claim = |volume: &&Volume| matches!(volume.source, VolumeSource::Claim { .. });
-    let mut volumes = origin.pod.volumes.iter().filter(is_claim).filter(mounted);
-    volumes.find_map(|volume| resolve(origin, volume).err())
-}
-
 fn claim_of<'a>(origin: Origin<'a>, name: &str) -> Result<&'a Claim, String> {
     let why = match origin.objects.claim(reference::claim(origin.pod, name)) {
         Lookup::Found(claim) => return Ok(claim),
@@ -109,7 +101,7 @@ pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> Volu
         // The kubelet's message, in which these are lists of volumes.
         Err(why) => {
             let name = &volume.name;
-            return VolumeKind::Unprocessed {
+            return VolumeKind::Missing {
                 message: format!(
                     "Unable to attach or mount volumes: unmounted volumes=[{name}], unattached volumes=[], failed to \
                      process volumes=[{name}]: {why}"
@@ -118,7 +110,7 @@ pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> Volu
         }
     };
     if !is_on_its_node(origin, resolved.volume) {
-        return VolumeKind::Unprocessed {
+        return VolumeKind::Missing {
             message: format!(
                 "MountVolume.NodeAffinity check failed for volume {:?} : no matching NodeSelectorTerms",
                 resolved.name
@@ -143,9 +135,12 @@ pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> Volu
                 .map(|group| (group, security.group_change)),
         },
         PersistentSource::Unsupported(source) => VolumeKind::Missing {
-            message: format!(
-                "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath or local",
-                resolved.name
+            message: set_up_failed(
+                &volume.name,
+                format!(
+                    "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath or local",
+                    resolved.name
+                ),
             ),
         },
     }
@@ -165,6 +160,7 @@ mod tests {
 
     use expect_test::{Expect, expect};
 
+    use super::super::volume;
     use super::*;
     use crate::model::object::{Known, Object, Objects, Reference};
     use crate::model::placement::{NodeMarks, Requirement, Term, Test};
@@ -246,7 +242,8 @@ mod tests {
             node: case.node.as_ref(),
         };
         let made = kind(origin, &pod.volumes[0], case.read_only);
-        let refusal = unresolved(origin, &pod.containers[0]);
+        // Without the volume no container is created that would write beside it.
+        let refusal = volume::host_path(origin, "v").err();
         expected.assert_eq(&format!("{made:?}\n{refusal:?}"));
     }
 
@@ -299,8 +296,8 @@ mod tests {
         check(
             with(PersistentSource::Unsupported("nfs".to_owned())),
             expect![[r#"
-            Missing { message: "PersistentVolume pv: nfs is not supported by this version of gantry yet: use hostPath or local" }
-            None"#]],
+                Missing { message: "MountVolume.SetUp failed for volume \"v\" : PersistentVolume pv: nfs is not supported by this version of gantry yet: use hostPath or local" }
+                None"#]],
         );
     }
 
@@ -310,14 +307,14 @@ mod tests {
         check(
             claim(None),
             expect![[r#"
-            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: failed to fetch PVC from API server: persistentvolumeclaims \"data\" not found" }
-            Some("error processing PVC ns/data: failed to fetch PVC from API server: persistentvolumeclaims \"data\" not found")"#]],
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: failed to fetch PVC from API server: persistentvolumeclaims \"data\" not found" }
+                Some("error processing PVC ns/data: failed to fetch PVC from API server: persistentvolumeclaims \"data\" not found")"#]],
         );
         check(
             claim(Some(Claim::default())),
             expect![[r#"
-            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: PVC is not bound" }
-            Some("error processing PVC ns/data: PVC is not bound")"#]],
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: PVC is not bound" }
+                Some("error processing PVC ns/data: PVC is not bound")"#]],
         );
         check(
             Case {
@@ -325,7 +322,7 @@ mod tests {
                 ..bound()
             },
             expect![[r#"
-                Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: failed to fetch PV pv from API server: persistentvolumes \"pv\" not found" }
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: failed to fetch PV pv from API server: persistentvolumes \"pv\" not found" }
                 Some("error processing PVC ns/data: failed to fetch PV pv from API server: persistentvolumes \"pv\" not found")"#]],
         );
         let volume = |of: Option<&str>, is_block| Case {
@@ -339,20 +336,20 @@ mod tests {
         check(
             volume(None, false),
             expect![[r#"
-            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: found PV object pv but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim" }
-            Some("error processing PVC ns/data: found PV object pv but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim")"#]],
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: found PV object pv but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim" }
+                Some("error processing PVC ns/data: found PV object pv but it has a nil pv.Spec.ClaimRef indicating it is not yet bound to the claim")"#]],
         );
         check(
             volume(Some("c2"), false),
             expect![[r#"
-            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: found PV object pv but its pv.Spec.ClaimRef.UID c2 does not point to claim.UID c1" }
-            Some("error processing PVC ns/data: found PV object pv but its pv.Spec.ClaimRef.UID c2 does not point to claim.UID c1")"#]],
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC ns/data: found PV object pv but its pv.Spec.ClaimRef.UID c2 does not point to claim.UID c1" }
+                Some("error processing PVC ns/data: found PV object pv but its pv.Spec.ClaimRef.UID c2 does not point to claim.UID c1")"#]],
         );
         check(
             volume(Some("c1"), true),
             expect![[r#"
-            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: volume v has volumeMode Block, but is specified in volumeMounts" }
-            Some("volume v has volumeMode Block, but is specified in volumeMounts")"#]],
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: volume v has volumeMode Block, but is specified in volumeMounts" }
+                Some("volume v has volumeMode Block, but is specified in volumeMounts")"#]],
         );
     }
 
@@ -375,14 +372,14 @@ mod tests {
         check(
             owned(Some("u2")),
             expect![[r#"
-            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: PVC ns/data was not created for pod ns/p (pod is not owner)" }
-            Some("PVC ns/data was not created for pod ns/p (pod is not owner)")"#]],
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: PVC ns/data was not created for pod ns/p (pod is not owner)" }
+                Some("PVC ns/data was not created for pod ns/p (pod is not owner)")"#]],
         );
         check(
             owned(None),
             expect![[r#"
-            Unprocessed { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: PVC ns/data was not created for pod ns/p (pod is not owner)" }
-            Some("PVC ns/data was not created for pod ns/p (pod is not owner)")"#]],
+                Missing { message: "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: PVC ns/data was not created for pod ns/p (pod is not owner)" }
+                Some("PVC ns/data was not created for pod ns/p (pod is not owner)")"#]],
         );
     }
 
@@ -417,8 +414,8 @@ mod tests {
         check(
             on("n2"),
             expect![[r#"
-            Unprocessed { message: "MountVolume.NodeAffinity check failed for volume \"pv\" : no matching NodeSelectorTerms" }
-            None"#]],
+                Missing { message: "MountVolume.NodeAffinity check failed for volume \"pv\" : no matching NodeSelectorTerms" }
+                None"#]],
         );
         check(
             Case {

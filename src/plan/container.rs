@@ -9,7 +9,6 @@ use k8s_cri::v1::{
     PodSandboxConfig,
 };
 
-use super::claim;
 use super::content::Origin;
 use super::environment::{self, Environment, Room};
 use super::sandbox;
@@ -58,10 +57,14 @@ pub(super) fn request(
             Vec::new()
         }
     };
-    let unmountable = unmountable(container, home).or_else(|| claim::unresolved(origin, container));
-    if let Some(message) = unmountable.or_else(|| security::refusal(container)) {
+    if let Some(message) = unmountable(container, home).or_else(|| security::refusal(container)) {
         refusal.get_or_insert(message);
     }
+    // Without one of them it would write beside the volume.
+    let mounts = mounts(origin, container, termination_file.as_deref(), home).unwrap_or_else(|message| {
+        refusal.get_or_insert(message);
+        Vec::new()
+    });
     let mut expanded = |texts: &[String]| {
         words(container, texts, &env, room).unwrap_or_else(|message| {
             refusal.get_or_insert(message);
@@ -73,7 +76,7 @@ pub(super) fn request(
         command,
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        mounts: mounts(origin, container, termination_file.as_deref(), home),
+        mounts,
         labels: labels::of_container(&pod.name, &pod.uid, &container.name),
         annotations: ContainerAnnotations::new(pod, container, attempt).write(),
         log_path: format!("{}/{attempt}.log", container.name),
@@ -218,9 +221,14 @@ fn termination_file(pod: &Pod, container: &Container, attempt: u32, policy: &Nod
 
 /// Volumes in the manifest's order, the hosts file unless the container mounts something there, the termination message
 /// file.
-fn mounts(origin: Origin<'_>, container: &Container, termination: Option<&Path>, home: &Home) -> Vec<Mount> {
+fn mounts(
+    origin: Origin<'_>,
+    container: &Container,
+    termination: Option<&Path>,
+    home: &Home,
+) -> Result<Vec<Mount>, String> {
     let Origin { pod, policy, .. } = origin;
-    let volumes = container.mounts.iter().enumerate().filter_map(|(index, mount)| {
+    let volumes = container.mounts.iter().enumerate().map(|(index, mount)| {
         let whole = volume::host_path(origin, &mount.volume)?;
         let host = match &mount.sub_path {
             Some(_) => volume::sub_path_target(pod, &mount.volume, &container.name, index, policy),
@@ -231,7 +239,7 @@ fn mounts(origin: Origin<'_>, container: &Container, termination: Option<&Path>,
             Propagation::HostToContainer => MountPropagation::PropagationHostToContainer,
             Propagation::Bidirectional => MountPropagation::PropagationBidirectional,
         };
-        Some(Mount {
+        Ok(Mount {
             readonly: mount.read_only || volume::is_read_only(pod, &mount.volume),
             // An unsupported one is rejected before this is used.
             recursive_read_only: mount.is_recursively_read_only(home.recursive_read_only) == Ok(true),
@@ -242,7 +250,9 @@ fn mounts(origin: Origin<'_>, container: &Container, termination: Option<&Path>,
     let own_hosts = container.mounts.iter().any(|mount| mount.path == ETC_HOSTS);
     let hosts = (!own_hosts).then(|| plain_mount(ETC_HOSTS, &hosts_path(pod, policy)));
     let termination = termination.map(|file| plain_mount(&absolute(&container.termination_path), file));
-    volumes.chain(hosts).chain(termination).collect()
+    volumes
+        .chain(hosts.into_iter().chain(termination).map(Ok))
+        .collect()
 }
 
 fn plain_mount(container: &str, host: &Path) -> Mount {

@@ -254,7 +254,7 @@ fn value(
             let file = EnvFileKey {
                 name: name.to_owned(),
                 root: volume::host_path(origin, volume)
-                    .ok_or_else(|| format!("cannot find the volume {volume:?} referenced by FileKeyRef"))?,
+                    .map_err(|_| format!("cannot find the volume {volume:?} referenced by FileKeyRef"))?,
                 path: path.into(),
                 key: key.clone(),
                 optional: *optional,

@@ -23,9 +23,8 @@ pub(super) fn mounts(
     let Origin { pod, policy, .. } = origin;
     let mut mounts = Vec::new();
     for (index, mount) in container.mounts.iter().enumerate() {
-        let (Some(part), Some(root)) = (&mount.sub_path, volume::host_path(origin, &mount.volume)) else {
-            continue;
-        };
+        let Some(part) = &mount.sub_path else { continue };
+        let root = volume::host_path(origin, &mount.volume)?;
         let path = match part {
             SubPath::Plain(path) => path.clone(),
             SubPath::Expression(expression) => {

@@ -9,7 +9,7 @@ use super::{cgroup, claim};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
-use crate::model::request::{VolumeKind, VolumeRequest};
+use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed};
 use crate::model::resources::Bytes;
 use crate::model::value::Projection;
 
@@ -124,51 +124,57 @@ fn plugin(kind: Projection) -> (&'static str, Medium) {
     }
 }
 
-/// The path of a volume on the node; `None` if the pod has no volume of that name, or it is not known what it is.
-pub(super) fn host_path(origin: Origin<'_>, name: &str) -> Option<PathBuf> {
-    let volume = origin.pod.volumes.iter().find(|volume| volume.name == name)?;
-    path(origin, volume)
+/// The path of a volume on the node; or why it is not known.
+pub(super) fn host_path(origin: Origin<'_>, name: &str) -> Result<PathBuf, String> {
+    let mut volumes = origin.pod.volumes.iter();
+    let volume = volumes.find(|volume| volume.name == name);
+    let volume = volume.ok_or_else(|| format!("the pod has no volume {name:?}"))?;
+    Ok(match &volume.source {
+        VolumeSource::EmptyDir { .. } => own_path(origin, EMPTY_DIR, volume),
+        VolumeSource::HostPath { path, .. } => path.clone(),
+        VolumeSource::Claim { .. } => claim::resolve(origin, volume)?.path(origin),
+        VolumeSource::Projected { kind, .. } => own_path(origin, plugin(*kind).0, volume),
+    })
 }
 
-fn path(origin: Origin<'_>, volume: &Volume) -> Option<PathBuf> {
-    let Origin { pod, policy, .. } = origin;
-    Some(match &volume.source {
-        VolumeSource::EmptyDir { .. } => policy.volume_dir(&pod.uid, EMPTY_DIR, &volume.name),
-        VolumeSource::HostPath { path, .. } => path.clone(),
-        VolumeSource::Claim { .. } => claim::resolve(origin, volume).ok()?.path(origin),
-        VolumeSource::Projected { kind, .. } => policy.volume_dir(&pod.uid, plugin(*kind).0, &volume.name),
-    })
+/// Where a volume is that lives as long as the pod.
+fn own_path(origin: Origin<'_>, plugin: &str, volume: &Volume) -> PathBuf {
+    origin.policy.volume_dir(&origin.pod.uid, plugin, &volume.name)
 }
 
 fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind {
     let Origin { pod, policy, .. } = origin;
     let group = pod.security.fs_group;
-    let path = match (&volume.source, path(origin, volume)) {
-        (VolumeSource::Claim { read_only, .. }, _) => return claim::kind(origin, volume, *read_only),
-        (_, path) => path.unwrap_or_default(),
-    };
     match &volume.source {
-        VolumeSource::Claim { .. } => unreachable!("claims are answered for above"),
-        VolumeSource::HostPath { kind, .. } => VolumeKind::HostPath { path, kind: *kind },
+        VolumeSource::Claim { read_only, .. } => claim::kind(origin, volume, *read_only),
+        VolumeSource::HostPath { path, kind } => VolumeKind::HostPath {
+            path: path.clone(),
+            kind: *kind,
+        },
         VolumeSource::EmptyDir {
             medium: Medium::Disk, ..
-        } => VolumeKind::Directory { path, group },
+        } => VolumeKind::Directory {
+            path: own_path(origin, EMPTY_DIR, volume),
+            group,
+        },
         VolumeSource::EmptyDir {
             medium: Medium::Memory,
             size_limit,
         } => VolumeKind::Tmpfs {
-            path,
+            path: own_path(origin, EMPTY_DIR, volume),
             size: tmpfs_size(pod, *size_limit, policy),
             group,
         },
         VolumeSource::Projected { kind, mode, sources } => match origin.files(*mode, sources, left) {
             Ok(files) => VolumeKind::Files {
-                path,
+                path: own_path(origin, plugin(*kind).0, volume),
                 tmpfs: (plugin(*kind).1 == Medium::Memory).then(|| tmpfs_size(pod, None, policy)),
                 group,
                 files: Arc::new(files),
             },
-            Err(message) => VolumeKind::Missing { message },
+            Err(why) => VolumeKind::Missing {
+                message: set_up_failed(&volume.name, why),
+            },
         },
     }
 }

@@ -535,8 +535,7 @@ impl World {
                 VolumeKind::Files { path, .. } | VolumeKind::Bind { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::HostPath { .. } | VolumeKind::Unprocessed { .. } | VolumeKind::Missing { .. } => {
-                }
+                VolumeKind::HostPath { .. } | VolumeKind::Missing { .. } => {}
             },
             Step::RunSandbox(request) => return Ok(self.run_sandbox(&request.config, made)),
             Step::EnsureImage(request) => {

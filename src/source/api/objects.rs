@@ -8,6 +8,7 @@
 mod teller;
 mod watching;
 mod claims;
+mod early;
 mod tokens;
 mod anchors;
 

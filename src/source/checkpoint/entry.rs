@@ -199,6 +199,7 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::persistent::Claim;
 
     fn object(kind: ObjectKind, name: &str) -> Reference {
         Reference::Object(ObjectKey {
@@ -276,6 +277,23 @@ mod tests {
             serde_json::json!({
                 "kind": "TrustBundles", "namespace": "example.org/ca", "name": "a=b", "content": pem,
             }),
+        );
+        // `{"uid":"u","owner":null,"is_leaving":false,"is_bound":true,"volume":"pv"}`
+        let json = "eyJ1aWQiOiJ1Iiwib3duZXIiOm51bGwsImlzX2xlYXZpbmciOmZhbHNlLCJpc19ib3VuZCI6dHJ1ZSwidm9sdW1lIjoicHYifQ==";
+        check(
+            Reference::Claim(ClaimKey {
+                namespace: "ns".to_owned(),
+                name: "data".to_owned(),
+            }),
+            Some(Object::Claim(Claim {
+                uid: "u".to_owned(),
+                is_bound: true,
+                volume: "pv".to_owned(),
+                ..Claim::default()
+            })),
+            serde_json::json!({"kind": "Claim", "namespace": "ns", "name": "data", "content": {
+                "data": {"json": json}, "binary": {}, "secret_type": "", "immutable": false, "uid": "",
+            }}),
         );
         check(
             object(ObjectKind::Secret, "gone"),

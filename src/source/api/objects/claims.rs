@@ -11,7 +11,9 @@ use k8s_openapi::api::core::v1 as k8s;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::early::{self, News};
 use super::teller::ValueSender;
 use crate::manifest::convert;
 use crate::model::backoff::{self, Doubling};
@@ -28,9 +30,6 @@ const UNBOUND: Doubling = Doubling::new(Duration::from_millis(250), Duration::fr
 const FAILED: Doubling = Doubling::new(Duration::from_millis(250), Duration::from_secs(15));
 /// How soon a claim that is bound, and its volume, are requested again, with up to half of it added.
 const REFRESH: Duration = Duration::from_secs(60);
-
-/// The Node authorizer's answer while it has not seen a new pod yet.
-const NO_RELATIONSHIP: &str = "no relationship found between node";
 
 /// Sends a claim until the receiver is gone.
 pub(super) async fn keep_claim(key: ClaimKey, clients: watch::Receiver<kube::Client>, to: ValueSender) {
@@ -54,6 +53,7 @@ async fn keep<K>(
     K: Clone + DeserializeOwned + Debug,
 {
     let (mut unbound, mut failed) = (UNBOUND.waits(), FAILED.waits());
+    let news = News::begins(Instant::now());
     let mut is_answered = false;
     loop {
         let client = clients.borrow_and_update().clone();
@@ -78,15 +78,17 @@ async fn keep<K>(
                 let why = pods::refusal_of(&error);
                 tracing::debug!(object = %to.key, why = why.as_deref().unwrap_or("no answer"), "cannot get the object; \
                  retrying");
-                let is_early = why.as_deref().is_some_and(|why| why.contains(NO_RELATIONSHIP));
-                // The last answer stays, whatever happens to the API server.
-                if !is_answered && !is_early {
+                let is_early = why.as_deref().is_some_and(early::is_of_authorizer);
+                if is_early && news.travels(Instant::now()) {
+                    early::ASK_AGAIN
+                } else {
+                    // The last answer stays, whatever happens to the API server.
                     let why = why.unwrap_or_else(|| "the API server does not answer".to_owned());
-                    if to.send_value(Some(Known::Unread(why.into()))).is_err() {
+                    if !is_answered && to.send_value(Some(Known::Unread(why.into()))).is_err() {
                         return;
                     }
+                    failed.fail()
                 }
-                failed.fail()
             }
         };
         let wait = backoff::spread(wait, RandomState::new().hash_one(name));

@@ -13,7 +13,9 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
+use super::early::{self, News};
 use super::teller::ValueSender;
 use crate::model::api::{ApiPods, has_final_phase};
 use crate::model::backoff::{self, Doubling};
@@ -36,14 +38,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// request of many must not hold it for longer than the rest of its road.
 const WAITS: Doubling = Doubling::new(Duration::from_millis(200), Duration::from_secs(15));
 
-/// The Node authorizer's answer while it has not seen a new pod yet.
-const NO_RELATIONSHIP: &str = "no relationship found between node";
-
-/// The parts of the API server that issue and authorize tokens learn of a new pod a little later than its node does.
-/// For this long their refusals are not reported, and the request is repeated this soon.
-const NEWS_TRAVELS: Duration = Duration::from_secs(2);
-const ASK_AGAIN: Duration = Duration::from_millis(50);
-
 /// What is needed to get tokens.
 pub(super) struct TokenContext {
     /// The current API client.
@@ -65,9 +59,9 @@ struct IssuedToken {
 pub(super) async fn keep(key: TokenKey, office: TokenContext, to: ValueSender) {
     let mut expires: Option<Timestamp> = None;
     let mut waits = WAITS.waits();
-    let is_news_until = Timestamp::now() + NEWS_TRAVELS;
+    let news = News::begins(Instant::now());
     let not_heard_of = format!("pod {:?} not found", key.pod.name);
-    let is_early = |why: &str| why == not_heard_of || why.contains(NO_RELATIONSHIP);
+    let is_early = |why: &str| why == not_heard_of || early::is_of_authorizer(why);
     while !has_ended(&key, &office) {
         let now = Timestamp::now();
         let next = match ask(&key, &office).await {
@@ -83,7 +77,7 @@ pub(super) async fn keep(key: TokenKey, office: TokenContext, to: ValueSender) {
                 }
                 next
             }
-            Err(why) if is_early(&why) && now < is_news_until => now + ASK_AGAIN,
+            Err(why) if is_early(&why) && news.travels(Instant::now()) => now + early::ASK_AGAIN,
             Err(why) => {
                 tracing::warn!(pod = %key.pod, account = key.account, "cannot get a service account token; \
                  retrying: {why}");
