@@ -50,21 +50,16 @@ pub(super) fn request(
     room.next();
     let (env, mut refusal) = environment::environment(container, origin, room)
         .map_or_else(|why| (Environment::default(), Some(why)), |env| (env, None));
-    let sub_paths = match sub_path::mounts(origin, container, &env, room) {
-        Ok(mounts) => mounts,
-        Err(message) => {
-            refusal.get_or_insert(message);
-            Vec::new()
-        }
-    };
-    if let Some(message) = unmountable(container, home).or_else(|| security::refusal(container)) {
-        refusal.get_or_insert(message);
+    let sub_paths = sub_path::mounts(origin, container, &env, room);
+    if let Err(message) = &sub_paths {
+        refusal.get_or_insert_with(|| message.clone());
     }
     // Without one of them it would write beside the volume.
-    let mounts = mounts(origin, container, termination_file.as_deref(), home).unwrap_or_else(|message| {
+    let mounts = mounts(origin, container, termination_file.as_deref(), home);
+    let wrong = unmountable(container, home).or_else(|| security::refusal(container));
+    if let Some(message) = wrong.or_else(|| mounts.as_ref().err().cloned()) {
         refusal.get_or_insert(message);
-        Vec::new()
-    });
+    }
     let mut expanded = |texts: &[String]| {
         words(container, texts, &env, room).unwrap_or_else(|message| {
             refusal.get_or_insert(message);
@@ -76,7 +71,7 @@ pub(super) fn request(
         command,
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        mounts,
+        mounts: mounts.unwrap_or_default(),
         labels: labels::of_container(&pod.name, &pod.uid, &container.name),
         annotations: ContainerAnnotations::new(pod, container, attempt).write(),
         log_path: format!("{}/{attempt}.log", container.name),
@@ -98,7 +93,7 @@ pub(super) fn request(
         env_files: env.files().to_vec(),
         stop_signal: container.lifecycle.stop_signal.filter(|_| policy.stop_signals),
         termination_file,
-        sub_paths,
+        sub_paths: sub_paths.unwrap_or_default(),
         refusal,
     }
 }
