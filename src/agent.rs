@@ -9,6 +9,7 @@ mod values;
 pub mod wiring;
 mod sources;
 mod statistics;
+mod drivers;
 mod manifest_context;
 mod member;
 mod storing;

@@ -18,7 +18,7 @@ use crate::model::api::{ApiNode, ApiPods, TrustBundles};
 use crate::model::event::Event;
 use crate::model::service::Services;
 use crate::network::Connects;
-use crate::publish::{events, lease, mirror, node, pods};
+use crate::publish::{csi_node, events, lease, mirror, node, pods};
 use crate::source;
 use crate::source::api::objects::Of;
 
@@ -233,6 +233,7 @@ impl Member {
             };
             node::run(inputs, settings, cancel)
         });
+        self.spawn_csi_node(tasks, config, values);
         let (own, renewals) = (values.api_node.1.clone(), self.cluster.storing.renewed());
         let (name, duration) = (config.node.name.clone(), config.member.lease);
         self.spawn(tasks, "publish lease", Begin::Joined, move |clients, cancel| {
@@ -241,6 +242,21 @@ impl Member {
         let settings = event_settings(config);
         self.spawn(tasks, "publish events", Begin::Joined, |clients, cancel| {
             events::run(clients, events, settings, cancel)
+        });
+    }
+
+    /// The writer of what storage drivers say of the node.
+    fn spawn_csi_node(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
+        let (name, out) = (config.node.name.clone(), values.driver_publications.0.clone());
+        let (drivers, node) = (values.drivers.1.clone(), values.api_node.1.clone());
+        self.spawn(tasks, "publish csi node", Begin::Joined, |clients, cancel| {
+            let inputs = csi_node::CsiNodeInputs {
+                clients,
+                name,
+                drivers,
+                node,
+            };
+            csi_node::run(inputs, out, cancel)
         });
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::api::ApiNode;
 use crate::model::changes::Changes;
+use crate::model::driver::{Drivers, Publications};
 use crate::model::event::Event;
 use crate::model::image_work::ImageWorker;
 use crate::model::memory::Memory;
@@ -27,6 +28,10 @@ pub(super) type Shared<T> = (watch::Sender<T>, watch::Receiver<T>);
 pub(super) struct Values {
     pub(super) desired: Shared<Arc<Desired>>,
     pub(super) snapshot: Shared<Arc<Snapshot>>,
+    /// The storage drivers that are registered.
+    pub(super) drivers: Shared<Arc<Drivers>>,
+    /// What the API server has of them.
+    pub(super) driver_publications: Shared<Publications>,
     pub(super) memory: Shared<Arc<Memory>>,
     pub(super) services: Shared<Services>,
     pub(super) api_node: Shared<ApiNode>,
@@ -63,6 +68,8 @@ impl Values {
         Values {
             desired: watch::channel(Arc::default()),
             snapshot: watch::channel(Arc::default()),
+            drivers: watch::channel(Arc::default()),
+            driver_publications: watch::channel(Publications::new()),
             memory: watch::channel(Arc::default()),
             services: watch::channel(Services::NoCluster),
             api_node: watch::channel(ApiNode::Unknown),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::drivers;
 use super::loops::{self, Channels, NodeParts};
 use super::member::{Cluster, Member};
 use super::observation::{self, observation};
@@ -77,6 +78,8 @@ impl Wiring {
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
         let requests = self.requests.take().expect("the sources are spawned once");
         sources::spawn(tasks, config, values, requests, member.as_ref());
+        let published = member.is_some().then(|| values.driver_publications.1.clone());
+        drivers::spawn(tasks, config, values, published);
         // Without an API server there is no receiver, so that no events pile up.
         if let (Some(events), Some(member)) = (self.events.take(), &member) {
             member.spawn_publishing(tasks, config, values, (events, &self.counters));

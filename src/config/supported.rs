@@ -157,7 +157,7 @@ const KEYS: &[(&str, Class)] = &[
     ("podsPerCore", Supported),
     (
         "enableControllerAttachDetach",
-        Harmless("attachable volumes are rejected"),
+        Harmless("the control plane attaches volumes, as by default"),
     ),
     ("protectKernelDefaults", Supported),
     ("makeIPTablesUtilChains", Supported),

@@ -16,6 +16,7 @@ pub mod changes;
 pub mod checkpoint;
 pub mod credential_provider;
 pub mod difference;
+pub mod driver;
 pub mod duration;
 pub mod end;
 pub mod error_chain;

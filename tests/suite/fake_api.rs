@@ -256,7 +256,9 @@ impl FakeApi {
 
 fn namespace(kind: &str) -> &'static str {
     match kind {
-        "nodes" | "runtimeclasses" | "clustertrustbundles" | "persistentvolumes" | REQUESTS => "",
+        "nodes" | "runtimeclasses" | "clustertrustbundles" | "persistentvolumes" | "csinodes" | REQUESTS => {
+            ""
+        }
         "leases" => "kube-node-lease",
         _ => "default",
     }
@@ -407,6 +409,7 @@ async fn serve(shared: Shared, request: Request) -> Response {
         .trim_start_matches("/api/v1/")
         .trim_start_matches("/apis/coordination.k8s.io/v1/")
         .trim_start_matches("/apis/node.k8s.io/v1/")
+        .trim_start_matches("/apis/storage.k8s.io/v1/")
         .trim_start_matches("/apis/certificates.k8s.io/v1/")
         .trim_start_matches("/apis/certificates.k8s.io/v1beta1/");
     let parts: Vec<&str> = rest.split('/').collect();
@@ -439,6 +442,7 @@ async fn serve(shared: Shared, request: Request) -> Response {
         "configmaps" => "configmaps",
         "persistentvolumeclaims" => "persistentvolumeclaims",
         "persistentvolumes" => "persistentvolumes",
+        "csinodes" => "csinodes",
         REQUESTS => REQUESTS,
         _ => return refuse(404, "NotFound"),
     };
@@ -448,7 +452,9 @@ async fn serve(shared: Shared, request: Request) -> Response {
     let by_name = match kind {
         "configmaps" | "secrets" => is_read_by_name,
         // And these cannot be watched at all.
-        "persistentvolumeclaims" | "persistentvolumes" => parts.get(1).is_some(),
+        "persistentvolumeclaims" | "persistentvolumes" | "csinodes" if method == Method::GET => {
+            parts.get(1).is_some()
+        }
         _ => true,
     };
     if !by_name || shared.content.lock().unwrap().forbidden.contains(kind) {
@@ -647,6 +653,10 @@ fn one(
         _ => &asked["metadata"]["uid"],
     };
     if !uid.is_null() && *uid != object["metadata"]["uid"] {
+        return refuse(409, "Conflict");
+    }
+    let version = &asked["metadata"]["resourceVersion"];
+    if *method == Method::PUT && !version.is_null() && *version != object["metadata"]["resourceVersion"] {
         return refuse(409, "Conflict");
     }
     match *method {

@@ -14,6 +14,7 @@ mod cluster_tokens;
 mod cluster_trust;
 mod cut_off;
 mod debugging;
+mod drivers;
 mod endings;
 mod env_files;
 mod exec_plugins;

@@ -28,6 +28,7 @@ const ARROWS: rules::Arrows<'static> = &[
             "config",
             "counters",
             "cri",
+            "drivers",
             "identity",
             "images",
             "logind",
@@ -79,6 +80,8 @@ const ARROWS: rules::Arrows<'static> = &[
     ("cgroup", &["counters", "model"]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["counters", "model"]),
+    ("csi", &["cri"]),
+    ("drivers", &["csi", "model"]),
     (
         "serve",
         &["ask", "bulkhead", "counters", "cri", "disk", "model", "stats"],
