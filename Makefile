@@ -55,7 +55,7 @@ test-cluster: ## As root: run the stories of a node of a real control plane, in 
 test-skew: ## As root: join a control plane of v1.34, built once, and run a Deployment there (not part of `make test`)
 	@tests/setup/test.sh skew
 
-test-volumes: ## As root: run the stories of volumes with CSI drivers (ONLY=part of a name), not part of `make test` yet
+test-volumes: ## As root: run the stories of volumes with CSI drivers alone (ONLY=part of a name; AGENT=kubelet)
 	@tests/setup/cluster.sh volumes $(ONLY)
 
 conformance: ## As root: run Kubernetes' conformance specs on two nodes, not part of `make test` (FOCUS=, SKIP=, PROCS=4)

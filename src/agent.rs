@@ -239,6 +239,7 @@ fn act_context(
         names: Names::default(),
         files: FilePlaces::default(),
         projects: project_ids(config),
+        csi: Default::default(),
         network_cache: Default::default(),
         beginnings,
         counters: Arc::default(),

@@ -10,6 +10,7 @@ mod counting;
 mod marking;
 mod node;
 mod qos_cgroups;
+mod retrying;
 mod shutdown;
 mod work;
 
@@ -30,6 +31,7 @@ use crate::act::ActContext;
 use crate::counters::{Counters, PodWork};
 use crate::model::allocation;
 use crate::model::api::ApiNode;
+use crate::model::driver::Drivers;
 use crate::model::memory::{Executed, Memory, PodMemory, QosCgroups};
 use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::object::Objects;
@@ -68,6 +70,10 @@ pub struct ReconcileInputs {
     pub imported: watch::Receiver<u64>,
     /// Counts images that were pulled for no pod.
     pub pulled: watch::Receiver<u64>,
+    /// The storage drivers that are registered.
+    pub drivers: watch::Receiver<Arc<Drivers>>,
+    /// Grows whenever a pod has left a volume of a driver.
+    pub left_volumes: watch::Receiver<u64>,
     /// The Services of the cluster: read when a container is created; the loop waits only until they are first known.
     pub services: watch::Receiver<Services>,
     /// The Node object from the API server: read when a pod is admitted.
@@ -207,6 +213,8 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.shutting_down.changed() => "shutdown",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.pulled.changed() => { state.images_arrived(); "image" }
+            Ok(()) = inputs.drivers.changed() => { state.drivers_changed(); "drivers" }
+            Ok(()) = inputs.left_volumes.changed() => { state.volumes_left(); "volumes" }
             Ok(()) = inputs.services.changed(), if !services_known => { state.services_changed(); "services" }
             Ok(()) = inputs.node.changed(), if !state.decisions.deferred.is_empty() => { state.dirty.insert(Key::Node); "node" }
             Some(message) = from_workers.recv() => state.take_message(message, &outputs),
@@ -350,20 +358,6 @@ impl Loop {
         match &*self.node.borrow() {
             ApiNode::Present(node) if pod.volumes.iter().any(is_claim) => Some(NodeMarks::of(node)),
             _ => None,
-        }
-    }
-
-    /// Clears pull failures: the missing image may exist now.
-    fn images_arrived(&mut self) {
-        for (name, memory) in &mut self.memory.pods {
-            if memory
-                .containers
-                .values()
-                .any(|container| container.pull.is_some())
-            {
-                *memory = Arc::new(restart::retry_pulls(memory));
-                self.dirty.insert(Key::Pod(name.clone()));
-            }
         }
     }
 

@@ -9,6 +9,7 @@ mod events;
 mod node;
 mod pod;
 mod timeline;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,9 +23,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
+use crate::model::api::ApiNode;
 use crate::model::difference::differing;
 use crate::model::event::Event;
 use crate::model::memory::{Executed, Memory, QosCgroups};
+use crate::model::mounted::MountedVolumes;
 use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
@@ -54,6 +57,10 @@ pub struct ReportInputs {
     pub written: mpsc::UnboundedReceiver<StatusWritten>,
     /// Measurements of the machine; a new value every `nodeStatusUpdateFrequency`.
     pub measured: watch::Receiver<Arc<Measured>>,
+    /// The volumes of drivers on the node.
+    pub mounted: watch::Receiver<Arc<MountedVolumes>>,
+    /// The Node object from the API server.
+    pub node: watch::Receiver<ApiNode>,
     /// The node's pod network, as far as this program provides it.
     pub network: watch::Receiver<PodNetwork>,
     /// The moment from which on the machine is shutting down.
@@ -103,6 +110,8 @@ struct Loop {
     pressure: Pressure,
     started: Timestamp,
     shutting_down: Option<Timestamp>,
+    /// `status.volumesInUse` of the Node.
+    volumes_in_use: volumes::VolumesInUse,
     events: mpsc::UnboundedSender<Event>,
     counters: Arc<Counters>,
 }
@@ -124,6 +133,8 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
+            Ok(()) = inputs.mounted.changed() => (false, None),
+            Ok(()) = inputs.node.changed() => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.network.changed() => (state.take_network(&inputs.network.borrow_and_update()), None),
             Ok(()) = inputs.addresses.changed() => (false, None),
@@ -144,7 +155,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             inputs.memory.borrow_and_update().clone(),
             now,
         );
-        report_node |= state.take_shutdown(*inputs.shutting_down.borrow_and_update(), now);
+        report_node |= state.take_surroundings(&mut inputs, now);
         let addresses = inputs.addresses.borrow_and_update().clone();
         report_node |= *addresses != *state.facts.settings.addresses;
         changed |= recorded | state.take_addresses(&addresses, now);
@@ -160,8 +171,8 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         if report_node {
             let measured = inputs.measured.borrow_and_update().clone();
             let fresh = Arc::new(state.report_node(&measured, node.as_deref(), now));
-            outputs.node.send_replace(fresh.clone());
-            node = Some(fresh);
+            node = Some(fresh.clone());
+            outputs.node.send_replace(fresh);
         }
         if changed || state.has_node_events(&outputs.pods.borrow()) {
             outputs.pods.send_replace(Arc::new(state.report.clone()));
@@ -182,6 +193,7 @@ impl Loop {
             pressure: Pressure::default(),
             started: Timestamp::now(),
             shutting_down: None,
+            volumes_in_use: Default::default(),
             events,
             counters,
             facts,

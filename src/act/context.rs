@@ -16,6 +16,7 @@ use super::projects::ProjectIds;
 use super::pull_records::PullRecords;
 use super::registry::DockerConfig;
 use super::turn::Turns;
+use super::volume::csi::CsiVolumes;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
 use crate::counters::Counters;
@@ -25,6 +26,9 @@ use crate::model::pod::{PodName, PodUid};
 
 /// How long to wait for running work when its plan is abandoned: nearly all of it takes milliseconds.
 const HANDOVER: Duration = Duration::from_secs(1);
+
+/// After this long it is reported what a step waits for.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// The resources that all steps share.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ pub struct ActContext {
     pub names: Names,
     /// File operations that may hang.
     pub files: FilePlaces,
+    /// The volumes of storage drivers.
+    pub csi: CsiVolumes,
     /// The project IDs of emptyDirs.
     pub projects: ProjectIds,
     /// What the runtime remembers of attached networks.
@@ -78,6 +84,25 @@ impl Work<'_> {
         });
     }
 
+    /// Works, and reports after a while that it takes long: `what` says what is waited for by then.
+    pub(super) async fn announced<T>(
+        &self,
+        reason: &'static str,
+        what: impl Fn() -> String,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = tokio::time::sleep(SLOW) => {}
+        }
+        let message = what();
+        tracing::warn!("still waiting: {message}");
+        self.begins("", SlowAction::Wait { reason, message });
+        work.await
+    }
+
     /// Runs a file operation in a slot of the pod. If the plan is abandoned (the agent stops, the pod is changed or
     /// deleted), it does not wait for an operation that hangs.
     pub(super) async fn in_place<T: Send + 'static>(
@@ -88,14 +113,22 @@ impl Work<'_> {
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, FileError> {
         let running = self.context.files.run(whose, self.uid, path, patience, work);
+        match self.unless_abandoned(running).await {
+            Some(result) => result.map_err(FileError::Failed),
+            None => Err(FileError::Abandoned),
+        }
+    }
+
+    /// Waits for work that may hang, and no longer than a moment once the plan is abandoned: `None`.
+    pub(super) async fn unless_abandoned<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let given_up = async {
             self.cancel.cancelled().await;
             tokio::time::sleep(HANDOVER).await;
         };
         tokio::select! {
             biased;
-            result = running => result.map_err(FileError::Failed),
-            () = given_up => Err(FileError::Abandoned),
+            result = work => Some(result),
+            () = given_up => None,
         }
     }
 }

@@ -41,7 +41,7 @@ mod sandbox;
 mod sub_path;
 mod symbol;
 pub mod turn;
-mod volume;
+pub mod volume;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -220,6 +220,7 @@ impl Work<'_> {
             Step::EnsureCgroup(setting) => pod_cgroup::ensure(cgroups, &setting).await,
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
             Step::EnsureVolume(request) => volume::ensure(self, request).await,
+            Step::ExpandVolume(request) => volume::csi::expand(self, *request).await,
             Step::RunSandbox(request) => sandbox::run(runtime, *request).await,
             Step::EnsureImage(request) => image::ensure(self, request).await,
             Step::WriteHosts(file) => hosts::write(runtime, file, made.sandbox.as_deref()).await,

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::context::Work;
 use super::effect::Effect;
-use super::failure::failure;
+use super::failure::{abandoned, failure};
 use super::files::{REMOVAL_PATIENCE, Whose};
-use super::mount;
+use super::{mount, volume};
 use crate::disk::tree::{self, Mounts};
 use crate::disk::write::{self, Writing};
 use crate::model::outcome::StepError;
@@ -40,6 +40,30 @@ pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
 
 /// Unmounts everything beneath the pod's directory and removes it.
 pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, StepError> {
+    // Of a pod that has ended, only its volumes are removed.
+    let pod = dir.ancestors().find(|above| above.ends_with(&work.uid.0));
+    let pod = pod.unwrap_or(&dir);
+    let parts = pod.join("volume-subpaths");
+    if parts.exists() {
+        // Before the volumes that contain them.
+        removed(work, parts, mount::unmount_beneath).await?;
+    }
+    let taking_down = volume::csi::release(&work.context.csi, work.uid, pod);
+    let what = || {
+        format!(
+            "cleaning up {} takes long: waiting for NodeUnpublishVolume of its drivers",
+            pod.display()
+        )
+    };
+    let taking_down = work.announced(reason::pod::FAILED_KILL_POD, what, taking_down);
+    match work.unless_abandoned(taking_down).await {
+        Some(Ok(())) => {}
+        Some(Err(why)) => {
+            let message = format!("error cleaning up {}: {why}", dir.display());
+            return Err(failure(reason::pod::FAILED_KILL_POD, message));
+        }
+        None => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
+    }
     let projects = work.context.projects.clone();
     removed(work, dir, move |dir| {
         // If there is a mount within a mount. Otherwise the list of all mounts need not be read.

@@ -91,9 +91,16 @@ pub(super) enum Load {
 impl Load {
     pub(super) fn of(step: &Step) -> Load {
         match step {
-            Step::StopContainer { .. } | Step::EnsureImage(_) | Step::PostStart(_) => Load::Wait,
-            // A host path may hang, and thirty pods with such a path would block the turns of all others.
-            Step::EnsureVolume(request) if matches!(request.kind, VolumeKind::HostPath { .. }) => Load::Wait,
+            Step::StopContainer { .. }
+            | Step::EnsureImage(_)
+            | Step::PostStart(_)
+            | Step::ExpandVolume(_) => Load::Wait,
+            // A host path or a driver may hang, and thirty pods with one would block the turns of all others.
+            Step::EnsureVolume(request)
+                if matches!(request.kind, VolumeKind::HostPath { .. } | VolumeKind::Csi(_)) =>
+            {
+                Load::Wait
+            }
             Step::CreateContainer(request) if !request.sub_paths.is_empty() => Load::Wait,
             _ => Load::Work,
         }

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod bind;
+pub mod csi;
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -25,13 +26,39 @@ const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
 /// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
-    let VolumeRequest { volume, kind } = request;
+    if let VolumeKind::Csi(request) = request.kind {
+        return csi::ensure(work, *request).await;
+    }
+    let (called, place) = (request.called.clone(), place(&request.kind));
+    let what = || {
+        let path = place.as_ref().map(|(_, path)| path.display().to_string());
+        set_up_slow(
+            &called,
+            &format!("the file system at {}", path.unwrap_or_default()),
+        )
+    };
+    work.announced(reason::pod::FAILED_MOUNT, what, made(work, request))
+        .await
+}
+
+/// The message about a volume that takes long.
+fn set_up_slow(called: &str, what: &str) -> String {
+    format!("MountVolume.SetUp for volume {called:?} takes long: waiting for {what}")
+}
+
+async fn made(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
+    let VolumeRequest { volume, called, kind } = request;
     if let VolumeKind::Missing { message } = kind {
         return Err(failure(reason::pod::FAILED_MOUNT, message));
     }
     let patience = match kind {
         VolumeKind::Bind { group: Some(_), .. } => bind::GROUP_PATIENCE,
         _ => work.context.files.patience,
+    };
+    // The kubelet looks for it before it begins.
+    let absent = match &kind {
+        VolumeKind::Bind { source, .. } => Some(source.clone()),
+        _ => None,
     };
     let made = match place(&kind) {
         Some((whose, path)) => {
@@ -49,7 +76,12 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
             fact: None,
         }),
         Ok(_) => Ok(Effect::PLAIN),
-        Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| set_up_failed(&volume, error))),
+        Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| match absent {
+            Some(path) if error.kind() == io::ErrorKind::NotFound => format!(
+                "MountVolume.NewMounter initialization failed for volume {called:?} : path {path:?} does not exist"
+            ),
+            _ => set_up_failed(&called, error),
+        })),
     }
 }
 
@@ -60,6 +92,7 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
             kind: HostPathKind::Unchecked,
             ..
         }
+        | VolumeKind::Csi(_)
         | VolumeKind::Missing { .. } => None,
         VolumeKind::HostPath { path, .. } | VolumeKind::Bind { source: path, .. } => {
             Some((Whose::Host, path.clone()))
@@ -96,6 +129,7 @@ fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
             group,
         } => bind::mount(source, path, *access, *group),
         VolumeKind::Missing { message } => Err(io::Error::other(message.clone())),
+        VolumeKind::Csi(_) => Err(io::Error::other("a driver makes it")),
     }
 }
 

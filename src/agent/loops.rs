@@ -11,6 +11,7 @@ use super::values::Values;
 use crate::act::ActContext;
 use crate::counters::Counters;
 use crate::model::memory::{Executed, QosCgroups};
+use crate::model::mounted::MountedVolumes;
 use crate::model::node::{CgroupVersion, MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
 use crate::model::report::StatusWritten;
@@ -58,6 +59,7 @@ struct Sent {
     beginnings: mpsc::UnboundedReceiver<StepStarted>,
     outcomes: mpsc::UnboundedReceiver<Executed>,
     qos_cgroups: watch::Receiver<QosCgroups>,
+    mounted: watch::Receiver<Arc<MountedVolumes>>,
 }
 
 /// Spawns both.
@@ -72,6 +74,7 @@ pub(super) fn spawn(
     let (qos_cgroups_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
     let policy = Arc::new(parts.policy);
     let capacity = parts.machine.capacity(&parts.measured.nodefs);
+    let (mounted, left_volumes) = (parts.act.csi.mounted(), parts.act.csi.left());
     let rooms = reconcile::Rooms {
         policy: policy.clone(),
         limits: NodeLimits::new(capacity, &parts.settings, parts.measured.pids_max),
@@ -87,7 +90,8 @@ pub(super) fn spawn(
         outcomes: outcomes_in,
         beat: Box::new(move || beat.beat()),
     };
-    let inputs = reconcile_inputs(values, (parts.imported, channels.pulled), parts.addresses.clone());
+    let counts = (parts.imported, channels.pulled, left_volumes);
+    let inputs = reconcile_inputs(values, counts, parts.addresses.clone());
     tasks.spawn(
         "reconcile",
         reconcile::run(inputs, rooms, outputs, tasks.cancel.clone()),
@@ -98,6 +102,7 @@ pub(super) fn spawn(
         beginnings: parts.beginnings,
         outcomes,
         qos_cgroups,
+        mounted,
     };
     let facts = report::Facts {
         policy: policy.clone(),
@@ -114,7 +119,7 @@ pub(super) fn spawn(
 
 fn reconcile_inputs(
     values: &Values,
-    (imported, pulled): (watch::Receiver<u64>, watch::Receiver<u64>),
+    (imported, pulled, left_volumes): (watch::Receiver<u64>, watch::Receiver<u64>, watch::Receiver<u64>),
     addresses: watch::Receiver<Arc<[IpAddr]>>,
 ) -> reconcile::ReconcileInputs {
     reconcile::ReconcileInputs {
@@ -122,6 +127,8 @@ fn reconcile_inputs(
         snapshot: values.snapshot.1.clone(),
         imported,
         pulled,
+        drivers: values.drivers.1.clone(),
+        left_volumes,
         services: values.services.1.clone(),
         node: values.api_node.1.clone(),
         addresses,
@@ -144,6 +151,8 @@ fn spawn_report(
         outcomes: sent.outcomes,
         written: sent.written,
         measured: values.measured.1.clone(),
+        mounted: sent.mounted,
+        node: values.api_node.1.clone(),
         network: values.network.1.clone(),
         shutting_down: values.shutting_down.1.clone(),
         qos_cgroups: sent.qos_cgroups,

@@ -1,6 +1,7 @@
 //! The tasks of a cluster node: its pods come from an API server, to which their status is published.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use crate::model::api::{ApiNode, ApiPods, TrustBundles};
 use crate::model::event::Event;
 use crate::model::service::Services;
 use crate::network::Connects;
-use crate::publish::{csi_node, events, lease, mirror, node, pods};
+use crate::publish::{claims, csi_node, events, lease, mirror, node, pods};
 use crate::source;
 use crate::source::api::objects::Of;
 
@@ -92,6 +93,7 @@ impl Member {
                 objects: watch::channel(None).1,
                 node: watch::channel(ApiNode::Unknown).1,
                 stored: None,
+                refresh: Duration::MAX,
                 bundles: TrustBundles::Off,
             };
             source::api::objects::run(inputs, out, cancel)
@@ -131,6 +133,7 @@ impl Member {
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
         let (stored, bundles) = (self.cluster.storing.stored(), config.member.trust_bundles);
+        let refresh = config.member.refresh;
         self.spawn(tasks, "api objects", begin, move |clients, cancel| {
             let inputs = source::api::objects::ObjectInputs {
                 of: Of::Api,
@@ -139,6 +142,7 @@ impl Member {
                 objects,
                 node,
                 stored,
+                refresh,
                 bundles,
             };
             source::api::objects::run(inputs, complete, cancel)
@@ -183,6 +187,13 @@ impl Member {
         let storing = self.cluster.storing.clone();
         self.spawn(tasks, "api checkpoint", Begin::Joined, |_, cancel| {
             storing.keep(inputs, cancel)
+        });
+    }
+
+    fn spawn_claims(&self, tasks: &mut Tasks, values: &Values) {
+        let memory = values.memory.1.clone();
+        self.spawn(tasks, "publish claims", Begin::Joined, |clients, cancel| {
+            claims::run(claims::ClaimInputs { clients, memory }, cancel)
         });
     }
 
@@ -239,6 +250,7 @@ impl Member {
         self.spawn(tasks, "publish lease", Begin::Joined, move |clients, cancel| {
             lease::run(clients, name, duration, own, renewals, cancel)
         });
+        self.spawn_claims(tasks, values);
         let settings = event_settings(config);
         self.spawn(tasks, "publish events", Begin::Joined, |clients, cancel| {
             events::run(clients, events, settings, cancel)

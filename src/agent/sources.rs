@@ -28,13 +28,28 @@ pub(super) fn spawn(
         Some(member) => member.spawn_classes(tasks, files),
         None => files,
     };
+    let files = spawn_drivers(tasks, values, "drivers of static pods", files);
     let files = spawn_restarts(tasks, files, requests.restarts);
     let files = spawn_added(tasks, config, files, requests.additions);
     let (desired, cancel) = (values.desired.0.clone(), tasks.cancel.clone());
     let api = member.map(|member| member.spawn_source(tasks, config, values));
+    let api = api.map(|pods| spawn_drivers(tasks, values, "drivers of API pods", pods));
     tasks.spawn_fallible("sources", async move {
         Ok(source::merge(files, api, desired, cancel).await?)
     });
+}
+
+/// Pods with the storage drivers that they need.
+fn spawn_drivers(
+    tasks: &mut Tasks,
+    values: &Values,
+    name: &'static str,
+    pods: source::SetReceiver,
+) -> source::SetReceiver {
+    let (out, receiver) = watch::channel(None);
+    let (drivers, cancel) = (values.drivers.1.clone(), tasks.cancel.clone());
+    tasks.spawn(name, source::drivers::run(pods, drivers, out, cancel));
+    receiver
 }
 
 /// What people change in the manifests directory.

@@ -18,6 +18,7 @@ use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::pull_records::PullRecords;
 use crate::act::requested_pull;
+use crate::act::volume::csi::{CsiVolumes, unstage};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::cri::Runtime;
@@ -93,6 +94,9 @@ impl Wiring {
         parts.act.cgroups = parts.act.cgroups.counting(counters.clone());
         parts.act.counters = counters.clone();
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
+        parts.act.csi = CsiVolumes::open(&config.paths.root, values.drivers.1.clone());
+        let unstaging = unstage::run(parts.act.csi.clone(), tasks.cancel.clone());
+        tasks.spawn("unstaging of volumes", unstaging);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
         self.statistics.spawn(tasks, config, values, &parts);
         let runtime = parts.act.runtime.clone();

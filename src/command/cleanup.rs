@@ -169,6 +169,7 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
         names: Default::default(),
         files: Default::default(),
         projects: ProjectIds::new(Path::new(agent::ETC), Assignment::Never),
+        csi: Default::default(),
         network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,
         counters: Arc::default(),

@@ -4,11 +4,41 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
-use super::Member;
 use super::checks::Checks;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
+use super::surroundings::span;
 use crate::model::api::{CutOffStart, TrustBundles};
+
+/// The node's membership in a cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Member {
+    /// `registerNode`
+    pub register: bool,
+    /// `rotateCertificates`
+    pub renew_certificates: bool,
+    /// `registerWithTaints`
+    pub taints: Vec<Taint>,
+    /// `providerID`
+    pub provider_id: Option<String>,
+    /// `--cloud-provider=external`: a cloud controller completes the node.
+    pub external_cloud: bool,
+    /// `cutOffStart`
+    pub cut_off_start: CutOffStart,
+    /// The feature gate `ClusterTrustBundleProjection`.
+    pub trust_bundles: TrustBundles,
+    /// `syncFrequency`: how soon objects that cannot be watched are requested again.
+    pub refresh: Duration,
+    /// `nodeLeaseDurationSeconds`
+    pub lease: Duration,
+    /// `eventRecordQPS`; 0 means no limit.
+    pub events_per_second: u32,
+    /// `eventBurst`
+    pub event_burst: u32,
+}
+
+/// The default of `syncFrequency`.
+const SYNC: Duration = Duration::from_secs(60);
 
 /// The valid effects of a taint.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -54,6 +84,9 @@ pub(super) fn member(
         external_cloud: provider == "external",
         cut_off_start: cut_off_start(own, own_checks),
         trust_bundles: trust_bundles(written, checks),
+        refresh: Some(span(written.sync_frequency))
+            .filter(|period| !period.is_zero())
+            .unwrap_or(SYNC),
         lease: Duration::from_secs(u64::from(
             written
                 .node_lease_duration_seconds

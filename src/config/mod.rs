@@ -50,8 +50,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub use member::Member;
 
-use crate::model::api::{CutOffStart, TrustBundles};
 use crate::model::collector::Collector;
 use crate::model::feature_gate::FeatureGate;
 use crate::model::node::{CgroupDriver, Threshold};
@@ -158,31 +158,6 @@ pub enum Addresses {
     PreferIpv6,
     /// These, the primary first.
     Given(Vec<IpAddr>),
-}
-
-/// The node's membership in a cluster.
-#[derive(Debug, Clone, Default)]
-pub struct Member {
-    /// `registerNode`
-    pub register: bool,
-    /// `rotateCertificates`
-    pub renew_certificates: bool,
-    /// `registerWithTaints`
-    pub taints: Vec<k8s_openapi::api::core::v1::Taint>,
-    /// `providerID`
-    pub provider_id: Option<String>,
-    /// `--cloud-provider=external`: a cloud controller completes the node.
-    pub external_cloud: bool,
-    /// `cutOffStart`
-    pub cut_off_start: CutOffStart,
-    /// The feature gate `ClusterTrustBundleProjection`.
-    pub trust_bundles: TrustBundles,
-    /// `nodeLeaseDurationSeconds`
-    pub lease: Duration,
-    /// `eventRecordQPS`; 0 means no limit.
-    pub events_per_second: u32,
-    /// `eventBurst`
-    pub event_burst: u32,
 }
 
 /// Directories and files, all absolute.

@@ -39,7 +39,7 @@ const KEYS: &[(&str, Class)] = &[
     ("enableServer", Supported),
     ("staticPodPath", Supported),
     ("podLogsDir", Supported),
-    ("syncFrequency", Harmless(OWN_PACE)),
+    ("syncFrequency", Supported),
     ("fileCheckFrequency", Supported),
     ("httpCheckFrequency", Harmless(OWN_PACE)),
     (

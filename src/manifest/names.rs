@@ -38,6 +38,16 @@ pub(crate) fn path_segment(name: &str) -> Complaint {
     })
 }
 
+/// The name of a CSI driver, which is part of paths (`ValidateCSIDriverName` in `pkg/apis/core/validation`).
+pub(crate) fn csi_driver(name: &str) -> Complaint {
+    let right = name.len() <= 63 && dns_subdomain(&name.to_ascii_lowercase()).is_none();
+    (!right).then(|| {
+        "must consist of letters, digits, '-' and '.', start and end with a letter or a digit, and have at most 63 \
+         characters (csi.example.com)"
+            .to_owned()
+    })
+}
+
 fn is_label(label: &str) -> bool {
     let ends = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = label.as_bytes();

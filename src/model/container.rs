@@ -34,6 +34,8 @@ pub struct Container {
     pub resize: ResizePolicy,
     /// `volumeMounts`, in order.
     pub mounts: Vec<Mount>,
+    /// `volumeDevices`, in order.
+    pub devices: Vec<VolumeDevice>,
     /// The container's security context merged over the pod's.
     pub security: ContainerSecurity,
     /// `terminationMessagePath`
@@ -110,6 +112,15 @@ impl PullPolicy {
             PullPolicy::Never => "Never",
         }
     }
+}
+
+/// A volume as a device of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeDevice {
+    /// The volume's name.
+    pub volume: String,
+    /// Where in the container.
+    pub path: String,
 }
 
 /// One entry of `volumeMounts`.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::backoff::Doubling;
 use super::end::End;
+use super::expansion::Expansion;
 use super::object::Payload;
 use super::outcome::{Outcome, StepError, StepReport};
 use super::pod::{Container, PodName, PodUid};
@@ -42,6 +43,8 @@ pub struct PodMemory {
     pub ends_by: Option<Timestamp>,
     /// The files of its volumes as they were last written; a volume without an entry is written again.
     pub written: BTreeMap<String, Arc<Payload>>,
+    /// Its volumes that were enlarged last, by name: until their claims say so, too.
+    pub expanded: BTreeMap<String, Expansion>,
     /// What is left of the pod on the node.
     pub remains: Remains,
     /// Why the pod does not have its desired resources yet.
@@ -63,6 +66,8 @@ impl PodMemory {
 pub enum FailedWork {
     /// A volume, by name: no container of the pod is started before it is made.
     Volume(String),
+    /// An enlargement of a volume, by name, which delays only itself.
+    Expansion(String),
     /// A resize of the running pod, which delays only itself.
     Resize,
     /// Any other step: it delays the pod's plan; the end of the pod only if the step is part of an end.
@@ -74,6 +79,7 @@ impl FailedWork {
     pub fn of(report: &StepReport) -> Option<FailedWork> {
         match (&report.subject, report.kind) {
             (_, kind) if kind.starts_container() => None,
+            (Subject::Volume(name), StepKind::ExpandVolume) => Some(FailedWork::Expansion(name.clone())),
             (Subject::Volume(name), _) => Some(FailedWork::Volume(name.clone())),
             (_, StepKind::Resize) => Some(FailedWork::Resize),
             (_, kind) => Some(FailedWork::Step(kind)),
@@ -146,6 +152,7 @@ impl PodMemory {
             ended: None,
             ends_by: None,
             written: BTreeMap::new(),
+            expanded: BTreeMap::new(),
             remains: Remains::Everything,
             resize: None,
             former: None,

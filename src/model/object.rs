@@ -5,9 +5,8 @@
 //! gets an object by its kind ([`lookup`]), so that it cannot mistake one kind for another. Nothing in this module prints
 //! an object's content.
 //!
-//! A claim brings the volume that it is bound to: that is no reference of the pod's own, but of the claim.
-//! Volumes with drivers will add VolumeAttachments and CSIDrivers: each a variant of [`Reference`] and of [`Object`] and
-//! a reader of its own.
+//! Some refer to others: a claim to the volume that it is bound to, and that to its driver, its secrets and its
+//! attachment. [`super::reference::all_references`] follows them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,6 +14,8 @@ use std::sync::Arc;
 
 use self::content::Content;
 use self::kinds::{ConfigMap, RuntimeClass, Secret, Token, TrustBundle, Values};
+use super::csi::{Attachment, AttachmentKey, CsiDriver};
+use super::driver::Driver;
 use super::persistent::{Claim, ClaimKey, PersistentVolume};
 use super::pod::{PodName, PodUid};
 
@@ -138,6 +139,12 @@ pub enum Reference {
     Claim(ClaimKey),
     /// A PersistentVolume, by name.
     PersistentVolume(String),
+    /// A CSIDriver object, by name.
+    CsiDriver(String),
+    /// A CSI driver that is registered on the node, by name.
+    Driver(String),
+    /// That a volume is attached to the node.
+    Attachment(AttachmentKey),
 }
 
 impl fmt::Display for Reference {
@@ -147,6 +154,9 @@ impl fmt::Display for Reference {
             Reference::RuntimeClass(name) => write!(f, "RuntimeClass {name}"),
             Reference::Claim(key) => write!(f, "PersistentVolumeClaim {key}"),
             Reference::PersistentVolume(name) => write!(f, "PersistentVolume {name}"),
+            Reference::CsiDriver(name) => write!(f, "CSIDriver {name}"),
+            Reference::Driver(name) => write!(f, "registered driver {name}"),
+            Reference::Attachment(key) => write!(f, "VolumeAttachment {}", key.name()),
             Reference::TrustAnchors(TrustAnchors::Named(name)) => write!(f, "ClusterTrustBundle {name}"),
             Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => {
                 write!(f, "ClusterTrustBundles of signer {signer}")
@@ -180,6 +190,12 @@ pub enum Object {
     Claim(Claim),
     /// Of a [`Reference::PersistentVolume`].
     PersistentVolume(PersistentVolume),
+    /// Of a [`Reference::CsiDriver`].
+    CsiDriver(CsiDriver),
+    /// Of a [`Reference::Driver`].
+    Driver(Arc<Driver>),
+    /// Of a [`Reference::Attachment`].
+    Attachment(Attachment),
 }
 
 impl Object {
@@ -188,11 +204,7 @@ impl Object {
         match self {
             Object::ConfigMap(map) => map.immutable,
             Object::Secret(secret) => secret.immutable,
-            Object::Token(_)
-            | Object::RuntimeClass(_)
-            | Object::TrustBundle(_)
-            | Object::Claim(_)
-            | Object::PersistentVolume(_) => false,
+            _ => false,
         }
     }
 
@@ -201,21 +213,6 @@ impl Object {
         match self {
             Object::ConfigMap(map) => Some(Values::ConfigMap(map)),
             Object::Secret(secret) => Some(Values::Secret(secret)),
-            Object::Token(_)
-            | Object::RuntimeClass(_)
-            | Object::TrustBundle(_)
-            | Object::Claim(_)
-            | Object::PersistentVolume(_) => None,
-        }
-    }
-
-    /// The object that this one refers to itself: a bound claim to its volume.
-    pub fn brings(&self) -> Option<Reference> {
-        match self {
-            Object::Claim(claim) => {
-                let volume = claim.bound_to().ok()?;
-                Some(Reference::PersistentVolume(volume.to_owned()))
-            }
             _ => None,
         }
     }
@@ -228,6 +225,9 @@ impl Object {
             | (Object::RuntimeClass(_), Reference::RuntimeClass(_))
             | (Object::Claim(_), Reference::Claim(_))
             | (Object::PersistentVolume(_), Reference::PersistentVolume(_))
+            | (Object::CsiDriver(_), Reference::CsiDriver(_))
+            | (Object::Driver(_), Reference::Driver(_))
+            | (Object::Attachment(_), Reference::Attachment(_))
             | (Object::TrustBundle(_), Reference::TrustAnchors(_)) => true,
             _ => false,
         }
@@ -283,17 +283,6 @@ impl Objects {
     /// Whether it was requested and there is no answer yet.
     pub fn is_asked(&self, key: &Reference) -> bool {
         matches!(self.get(key), Some(Known::Asked))
-    }
-
-    /// What the known objects among these bring ([`Object::brings`]).
-    pub fn brought_by<'a>(
-        &'a self,
-        keys: impl IntoIterator<Item = &'a Reference> + 'a,
-    ) -> impl Iterator<Item = Reference> + 'a {
-        keys.into_iter().filter_map(|key| match self.get(key) {
-            Some(Known::Found(object)) => object.brings(),
-            _ => None,
-        })
     }
 
     /// Whether both have the same values, without comparing their contents.
@@ -420,11 +409,22 @@ mod tests {
             immutable: false,
         };
         check(Object::ConfigMap(map), &["ConfigMap", "password", "<7 bytes>"]);
-        check(Object::Token(Token(content())), &["Token", "<7 bytes>"]);
+        check(
+            Object::Token(Token {
+                content: content(),
+                expires: jiff::Timestamp::MAX,
+            }),
+            &["Token", "<7 bytes>"],
+        );
         let bundle = TrustBundle { pem: content() };
         check(Object::TrustBundle(bundle), &["TrustBundle", "<7 bytes>"]);
-        let objects =
-            Objects::from_iter([(Reference::Token(token()), found(Object::Token(Token(content()))))]);
+        let objects = Objects::from_iter([(
+            Reference::Token(token()),
+            found(Object::Token(Token {
+                content: content(),
+                expires: jiff::Timestamp::MAX,
+            })),
+        )]);
         let text = format!("{objects:?} {objects:#?}");
         assert!(text.contains("<7 bytes>") && !text.contains("hunter2"), "{text}");
     }

@@ -1,11 +1,13 @@
 //! What an execution reports: the results of its steps, and what begins meanwhile.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::allocation::Allocation;
+use super::expansion::Expansion;
 use super::object::Payload;
 use super::pod::{PodName, PodUid};
 use super::request::Occasion;
@@ -56,6 +58,22 @@ pub enum Done {
     Container {
         /// Its id.
         id: String,
+    },
+    /// A volume is there as a device.
+    DeviceMapped {
+        /// The name of the PersistentVolume.
+        volume: String,
+        /// The directory of the device's mounts.
+        global: PathBuf,
+        /// The directory of the link in the pod's.
+        pod: PathBuf,
+    },
+    /// A volume was enlarged.
+    VolumeExpanded {
+        /// The volume's name in the pod.
+        volume: String,
+        /// What it is, and its size.
+        expansion: Expansion,
     },
     /// The files of a volume were written.
     Written {
@@ -108,6 +126,13 @@ pub enum SlowAction {
     },
     /// A container is stopped because its post-start hook failed.
     StopAfterFailedHook,
+    /// Something that is usually quick takes long.
+    Wait {
+        /// The event's reason.
+        reason: &'static str,
+        /// What is waited for.
+        message: String,
+    },
 }
 
 /// The result of a hook that does not decide the result of its step.

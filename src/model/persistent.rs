@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::csi::CsiSource;
 use super::host_path::HostPathKind;
 use super::placement::Term;
 
@@ -37,6 +38,9 @@ pub struct Claim {
     pub is_bound: bool,
     /// `spec.volumeName`; empty: none.
     pub volume: String,
+    /// Its volume was enlarged, and the node has to do its part.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_growing: bool,
 }
 
 impl Claim {
@@ -61,10 +65,29 @@ pub struct PersistentVolume {
     pub is_block: bool,
     /// The nodes that it can be used on: one of the terms must hold. `None`: not stated.
     pub affinity: Option<Vec<Term>>,
+    /// `spec.capacity`, as it is written.
+    #[serde(default)]
+    pub capacity: String,
+    /// `spec.accessModes`
+    #[serde(default)]
+    pub access: Vec<AccessMode>,
     /// `spec.mountOptions`
     pub mount_options: Vec<String>,
     /// Where it is.
     pub source: PersistentSource,
+}
+
+/// Who may use a volume at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessMode {
+    /// `ReadWriteOnce`: the pods of one node.
+    OneNode,
+    /// `ReadOnlyMany`: the pods of many nodes, which only read.
+    Readers,
+    /// `ReadWriteMany`: the pods of many nodes.
+    Many,
+    /// `ReadWriteOncePod`: one pod.
+    OnePod,
 }
 
 /// What backs a PersistentVolume.
@@ -82,6 +105,8 @@ pub enum PersistentSource {
         /// Absolute, without `..`.
         path: PathBuf,
     },
+    /// `csi`
+    Csi(Box<CsiSource>),
     /// A type that is not supported, by its name in `spec`.
     Unsupported(String),
 }

@@ -12,7 +12,7 @@ use super::placement::Placement;
 use super::resources::{Qos, Resources};
 
 pub use super::container::{
-    Container, Mount, OnResize, Propagation, PullPolicy, RecursiveReadOnly, ResizePolicy,
+    Container, Mount, OnResize, Propagation, PullPolicy, RecursiveReadOnly, ResizePolicy, VolumeDevice,
 };
 pub use super::desired::{Desired, Provenance, SourceSet};
 pub use super::host_path::HostPathKind;

@@ -40,6 +40,8 @@ pub mod pod {
     pub const FAILED_CREATE_SANDBOX: &str = "FailedCreatePodSandBox";
     /// A volume could not be made.
     pub const FAILED_MOUNT: &str = "FailedMount";
+    /// A volume could not be enlarged.
+    pub const VOLUME_RESIZE_FAILED: &str = "VolumeResizeFailed";
     /// The pod's cgroup could not be made.
     pub const FAILED_CREATE_CGROUP: &str = "FailedCreatePodContainer";
     /// The pod's directories could not be made.

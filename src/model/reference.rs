@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::csi::{AttachmentKey, CsiDriver, CsiSource, SecretName};
 use super::object::lookup::Lookup;
-use super::object::{ObjectKey, ObjectKind, Objects, Reference, TokenKey};
-use super::persistent::ClaimKey;
+use super::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference, TokenKey};
+use super::persistent::{ClaimKey, PersistentSource};
 use super::pod::{Pod, VolumeSource};
 use super::value::{EnvValue, FileSource, TokenFile};
 
@@ -17,6 +18,13 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
             VolumeSource::Projected { sources, .. } => sources,
             VolumeSource::Claim { claim, .. } => {
                 all.insert(Reference::Claim(self::claim(pod, claim)));
+                continue;
+            }
+            VolumeSource::Csi(inline) => {
+                all.insert(Reference::CsiDriver(inline.driver.clone()));
+                all.insert(Reference::Driver(inline.driver.clone()));
+                let secret = inline.publish_secret.as_ref();
+                all.extend(secret.map(|name| key(pod, ObjectKind::Secret, name)));
                 continue;
             }
             VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } => continue,
@@ -45,12 +53,94 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     all
 }
 
-/// The same with what those objects refer to themselves, as far as it is known: the volumes of claims.
-pub fn all_references(pod: &Pod, objects: &Objects) -> BTreeSet<Reference> {
+/// The same with what those objects refer to themselves, as far as it is known: a claim to its volume, that to its driver,
+/// its secrets and its attachment, and a CSIDriver to tokens of the pod. `known` is what is known of an object; `None`: it
+/// does not exist.
+pub fn all_references<'a>(pod: &Pod, known: impl Fn(&Reference) -> Option<&'a Known>) -> BTreeSet<Reference> {
     let mut all = references(pod);
-    let brought: Vec<Reference> = objects.brought_by(&all).collect();
-    all.extend(brought);
+    let found = |key: &Reference| match known(key) {
+        Some(Known::Found(object)) => Some(object.as_ref()),
+        _ => None,
+    };
+    for volume in &pod.volumes {
+        let driver = match &volume.source {
+            VolumeSource::Csi(inline) => inline.driver.clone(),
+            VolumeSource::Claim { claim, .. } => {
+                let Some(Object::Claim(claim)) = found(&Reference::Claim(self::claim(pod, claim))) else {
+                    continue;
+                };
+                let Ok(name) = claim.bound_to() else { continue };
+                let key = Reference::PersistentVolume(name.to_owned());
+                all.insert(key.clone());
+                let Some(Object::PersistentVolume(volume)) = found(&key) else {
+                    continue;
+                };
+                let PersistentSource::Csi(source) = &volume.source else {
+                    continue;
+                };
+                all.extend(of_source(source));
+                let attaches = match known(&Reference::CsiDriver(source.driver.clone())) {
+                    None => CsiDriver::default().attaches,
+                    Some(Known::Found(object)) => {
+                        matches!(&**object, Object::CsiDriver(driver) if driver.attaches)
+                    }
+                    Some(Known::Asked | Known::Unread(_)) => false,
+                };
+                all.extend(attaches.then(|| Reference::Attachment(attachment(pod, source))));
+                source.driver.clone()
+            }
+            _ => continue,
+        };
+        if let Some(Object::CsiDriver(driver)) = found(&Reference::CsiDriver(driver)) {
+            all.extend(driver_tokens(pod, driver).map(Reference::Token));
+        }
+    }
     all
+}
+
+/// The driver and the secrets of a volume.
+fn of_source(source: &CsiSource) -> impl Iterator<Item = Reference> {
+    let secrets = [
+        &source.stage_secret,
+        &source.publish_secret,
+        &source.expand_secret,
+    ];
+    let secrets = secrets.into_iter().flatten().map(self::secret);
+    let driver = [
+        Reference::CsiDriver(source.driver.clone()),
+        Reference::Driver(source.driver.clone()),
+    ];
+    driver.into_iter().chain(secrets)
+}
+
+/// The Secret that a volume names.
+fn secret(name: &SecretName) -> Reference {
+    Reference::Object(ObjectKey {
+        kind: ObjectKind::Secret,
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
+    })
+}
+
+/// The key of the attachment of a volume to the pod's node.
+pub fn attachment(pod: &Pod, source: &CsiSource) -> AttachmentKey {
+    let spec = pod.object.spec.as_ref();
+    AttachmentKey {
+        driver: source.driver.clone(),
+        handle: source.handle.clone(),
+        node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+    }
+}
+
+/// The tokens of the pod that a driver asks for, in the order of its requests.
+pub fn driver_tokens(pod: &Pod, driver: &CsiDriver) -> impl Iterator<Item = TokenKey> {
+    driver.tokens.iter().map(|request| TokenKey {
+        pod: pod.name.clone(),
+        uid: pod.uid.clone(),
+        account: pod.service_account().to_owned(),
+        audience: Some(request.audience.clone()).filter(|audience| !audience.is_empty()),
+        seconds: request.seconds,
+    })
 }
 
 /// The key of a claim that a pod names.

@@ -9,6 +9,7 @@ use k8s_cri::v1::{ContainerConfig, LinuxContainerResources, PodSandboxConfig};
 
 use super::allocation::Allocation;
 use super::checkpoint::Checkpoint;
+use super::csi_request::CsiRequest;
 use super::env_file::EnvFileKey;
 use super::node::CgroupName;
 use super::object::Payload;
@@ -188,16 +189,18 @@ impl CgroupSetting {
 }
 
 /// A volume to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VolumeRequest {
     /// Its name in the pod.
     pub volume: String,
+    /// What messages call it: of a claim, its PersistentVolume.
+    pub called: String,
     /// What to make.
     pub kind: VolumeKind,
 }
 
 /// What a volume is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum VolumeKind {
     /// A directory on disk, mode 0777.
     Directory {
@@ -244,6 +247,8 @@ pub enum VolumeKind {
         /// The group that its files are given to (`fsGroup`), and when.
         group: Option<(i64, GroupChange)>,
     },
+    /// A volume of a CSI driver.
+    Csi(Box<CsiRequest>),
     /// A volume that cannot be made; reported like a failure to make it.
     Missing {
         /// The whole message: that of [`set_up_failed`], or the kubelet's about a volume of which it is not known what

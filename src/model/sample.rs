@@ -47,6 +47,7 @@ pub(crate) fn container(name: &str) -> Container {
         resources: Resources::default(),
         resize: Default::default(),
         mounts: Vec::new(),
+        devices: Vec::new(),
         security: ContainerSecurity::default(),
         termination_path: "/dev/termination-log".to_owned(),
         termination_from_logs: false,

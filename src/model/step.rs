@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::expansion::ExpansionRequest;
 use super::node::CgroupName;
 use super::request::{
     AllocationRecord, CgroupSetting, CheckpointRecord, ContainerRef, ContainerRequest, HookCall, HostsFile,
@@ -164,6 +165,8 @@ pub enum Step {
     },
     /// Make a volume.
     EnsureVolume(VolumeRequest),
+    /// Enlarge a volume.
+    ExpandVolume(Box<ExpansionRequest>),
     /// Create and start the sandbox.
     RunSandbox(Box<SandboxRequest>),
     /// Ensure that the image is present, by the pull policy.
@@ -198,6 +201,7 @@ impl Step {
         match (self.container(), self) {
             (Some(container), _) => Subject::Container(container.to_owned()),
             (None, Step::EnsureVolume(request)) => Subject::Volume(request.volume.clone()),
+            (None, Step::ExpandVolume(request)) => Subject::Volume(request.volume.clone()),
             (None, _) => Subject::Pod,
         }
     }
@@ -228,6 +232,7 @@ impl Step {
             Step::EnsureCgroup(_) => StepKind::EnsureCgroup,
             Step::EnsurePodDir { .. } => StepKind::EnsurePodDir,
             Step::EnsureVolume(_) => StepKind::EnsureVolume,
+            Step::ExpandVolume(_) => StepKind::ExpandVolume,
             Step::RunSandbox(_) => StepKind::RunSandbox,
             Step::EnsureImage(_) => StepKind::EnsureImage,
             Step::WriteHosts(_) => StepKind::WriteHosts,
@@ -264,6 +269,8 @@ pub enum StepKind {
     EnsurePodDir,
     /// [`Step::EnsureVolume`]
     EnsureVolume,
+    /// [`Step::ExpandVolume`]
+    ExpandVolume,
     /// [`Step::RunSandbox`]
     RunSandbox,
     /// [`Step::EnsureImage`]
@@ -298,6 +305,7 @@ impl StepKind {
             StepKind::EnsureCgroup => "set cgroup",
             StepKind::EnsurePodDir => "make pod directory",
             StepKind::EnsureVolume => "make volume",
+            StepKind::ExpandVolume => "expand volume",
             StepKind::RunSandbox => "run sandbox",
             StepKind::EnsureImage => "ensure image",
             StepKind::WriteHosts => "write hosts file",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::csi::InlineCsi;
 use super::host_path::HostPathKind;
 use super::resources::Bytes;
 use super::value::{FileSource, Projection};
@@ -54,6 +55,8 @@ pub enum VolumeSource {
         /// Who made the claim.
         origin: ClaimOrigin,
     },
+    /// A volume of a CSI driver that lives as long as the pod.
+    Csi(Box<InlineCsi>),
     /// Files generated from objects and from the pod itself.
     Projected {
         /// The volume type in the manifest.

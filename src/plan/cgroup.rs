@@ -406,6 +406,7 @@ mod tests {
             resources,
             resize: Default::default(),
             mounts: Vec::new(),
+            devices: Vec::new(),
             security: ContainerSecurity::default(),
             termination_path: "/dev/termination-log".to_owned(),
             termination_from_logs: false,

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::content::Origin;
-use super::placement;
+use super::{csi, placement};
 use crate::model::object::lookup::Lookup;
 use crate::model::persistent::{Claim, PersistentSource, PersistentVolume};
 use crate::model::pod::{ClaimOrigin, Volume, VolumeSource};
@@ -17,18 +17,30 @@ const LOCAL: &str = "kubernetes.io/local-volume";
 /// The PersistentVolume behind a volume.
 #[derive(Debug)]
 pub(super) struct Resolved<'a> {
-    name: &'a str,
+    pub(super) name: &'a str,
     volume: &'a PersistentVolume,
 }
 
 impl Resolved<'_> {
-    /// Where the pod's containers find it on the node.
-    pub(super) fn path(&self, origin: Origin<'_>) -> PathBuf {
+    /// Where the pod's containers find it on the node; or why they cannot mount it.
+    pub(super) fn path(&self, origin: Origin<'_>) -> Result<PathBuf, String> {
         match &self.volume.source {
-            PersistentSource::HostPath { path, .. } => path.clone(),
+            _ if self.volume.is_block => Err(format!("PersistentVolume {} is a device", self.name)),
+            PersistentSource::HostPath { path, .. } => Ok(path.clone()),
+            PersistentSource::Csi(_) => Ok(csi::places(origin).target(self.name)),
             PersistentSource::Local { .. } | PersistentSource::Unsupported(_) => {
-                origin.policy.volume_dir(&origin.pod.uid, LOCAL, self.name)
+                Ok(origin.policy.volume_dir(&origin.pod.uid, LOCAL, self.name))
             }
+        }
+    }
+
+    /// Where the pod's containers find it as a device.
+    pub(super) fn device(&self, origin: Origin<'_>) -> Result<PathBuf, String> {
+        match &self.volume.source {
+            PersistentSource::Csi(_) if self.volume.is_block => {
+                Ok(csi::places(origin).device_link(self.name))
+            }
+            _ => Err(format!("PersistentVolume {} is no device", self.name)),
         }
     }
 }
@@ -52,16 +64,34 @@ pub(super) fn resolve<'a>(origin: Origin<'a>, volume: &'a Volume) -> Result<Reso
     }
     let name = found.bound_to().map_err(|why| about(why.to_owned()))?;
     let resolved = volume_of(origin, name, &found.uid).map_err(about)?;
-    match resolved.is_block {
-        true => Err(format!(
-            "volume {} has volumeMode Block, but is specified in volumeMounts",
-            volume.name
-        )),
-        false => Ok(Resolved {
+    let misused = match resolved.is_block {
+        true if is_mounted(origin, &volume.name) => Some("Block, but is specified in volumeMounts"),
+        false if is_device(origin, &volume.name) => Some("Filesystem, but is specified in volumeDevices"),
+        _ => None,
+    };
+    match misused {
+        Some(how) => Err(format!("volume {} has volumeMode {how}", volume.name)),
+        None => Ok(Resolved {
             name,
             volume: resolved,
         }),
     }
+}
+
+fn is_mounted(origin: Origin<'_>, volume: &str) -> bool {
+    let mut mounts = origin
+        .pod
+        .all_containers()
+        .flat_map(|container| &container.mounts);
+    mounts.any(|mount| mount.volume == volume)
+}
+
+fn is_device(origin: Origin<'_>, volume: &str) -> bool {
+    let mut devices = origin
+        .pod
+        .all_containers()
+        .flat_map(|container| &container.devices);
+    devices.any(|device| device.volume == volume)
 }
 
 fn claim_of<'a>(origin: Origin<'a>, name: &str) -> Result<&'a Claim, String> {
@@ -117,7 +147,26 @@ pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> Volu
             ),
         };
     }
-    let path = resolved.path(origin);
+    of_source(origin, volume, &resolved, read_only)
+}
+
+/// What is to be made for a PersistentVolume, by its type.
+fn of_source(origin: Origin<'_>, volume: &Volume, resolved: &Resolved<'_>, read_only: bool) -> VolumeKind {
+    let place = (resolved.name, resolved.volume);
+    let path = match resolved.path(origin) {
+        _ if matches!(resolved.volume.source, PersistentSource::Csi(_)) => PathBuf::new(),
+        Ok(path) => path,
+        Err(why) => {
+            return VolumeKind::Missing {
+                message: set_up_failed(
+                    &volume.name,
+                    format!(
+                        "{why}, which is supported for volumes of CSI drivers only by this version of gantry"
+                    ),
+                ),
+            };
+        }
+    };
     let security = &origin.pod.security;
     match &resolved.volume.source {
         // A group owns no path of the host, as in the kubelet.
@@ -134,11 +183,12 @@ pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> Volu
                 .filter(|_| !read_only)
                 .map(|group| (group, security.group_change)),
         },
+        PersistentSource::Csi(source) => csi::persistent(origin, place, source, read_only),
         PersistentSource::Unsupported(source) => VolumeKind::Missing {
             message: set_up_failed(
                 &volume.name,
                 format!(
-                    "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath or local",
+                    "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath, local or csi",
                     resolved.name
                 ),
             ),
@@ -181,6 +231,8 @@ mod tests {
             claim: Some("c1".to_owned()),
             is_block: false,
             affinity: None,
+            access: Vec::new(),
+            capacity: String::new(),
             mount_options: Vec::new(),
             source: PersistentSource::Local {
                 path: PathBuf::from("/mnt/disk"),
@@ -296,7 +348,7 @@ mod tests {
         check(
             with(PersistentSource::Unsupported("nfs".to_owned())),
             expect![[r#"
-                Missing { message: "MountVolume.SetUp failed for volume \"v\" : PersistentVolume pv: nfs is not supported by this version of gantry yet: use hostPath or local" }
+                Missing { message: "MountVolume.SetUp failed for volume \"v\" : PersistentVolume pv: nfs is not supported by this version of gantry yet: use hostPath, local or csi" }
                 None"#]],
         );
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_cri::v1::{
-    ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig, Mount, MountPropagation,
-    PodSandboxConfig,
+    ContainerConfig, ContainerMetadata, Device, ImageSpec, KeyValue, LinuxContainerConfig, Mount,
+    MountPropagation, PodSandboxConfig,
 };
 
 use super::content::Origin;
@@ -56,8 +56,10 @@ pub(super) fn request(
     }
     // Without one of them it would write beside the volume.
     let mounts = mounts(origin, container, termination_file.as_deref(), home);
+    let devices = devices(origin, container);
     let wrong = unmountable(container, home).or_else(|| security::refusal(container));
-    if let Some(message) = wrong.or_else(|| mounts.as_ref().err().cloned()) {
+    let unknown = mounts.as_ref().err().or(devices.as_ref().err());
+    if let Some(message) = wrong.or_else(|| unknown.cloned()) {
         refusal.get_or_insert(message);
     }
     let mut expanded = |texts: &[String]| {
@@ -72,6 +74,7 @@ pub(super) fn request(
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
         mounts: mounts.unwrap_or_default(),
+        devices: devices.unwrap_or_default(),
         labels: labels::of_container(&pod.name, &pod.uid, &container.name),
         annotations: ContainerAnnotations::new(pod, container, attempt).write(),
         log_path: format!("{}/{attempt}.log", container.name),
@@ -248,6 +251,23 @@ fn mounts(
     volumes
         .chain(hosts.into_iter().chain(termination).map(Ok))
         .collect()
+}
+
+/// Volumes as devices, in the manifest's order (`makeBlockVolumes`).
+fn devices(origin: Origin<'_>, container: &Container) -> Result<Vec<Device>, String> {
+    let devices = container.devices.iter().map(|device| {
+        let host = volume::device_path(origin, &device.volume)?;
+        let permissions = match volume::is_read_only(origin.pod, &device.volume) {
+            true => "r",
+            false => "mrw",
+        };
+        Ok(Device {
+            container_path: device.path.clone(),
+            host_path: host.to_string_lossy().into_owned(),
+            permissions: permissions.to_owned(),
+        })
+    });
+    devices.collect()
 }
 
 fn plain_mount(container: &str, host: &Path) -> Mount {

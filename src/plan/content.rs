@@ -198,7 +198,7 @@ impl Origin<'_> {
     fn token_file(&self, files: &mut Files<'_>, file: &TokenFile, mode: u32) -> Result<(), FileError> {
         let Origin { pod, objects, .. } = self;
         match objects.token(token(pod, file)) {
-            Lookup::Found(Token(content)) => {
+            Lookup::Found(Token { content, .. }) => {
                 files.add(clean(&file.path), self.own_file(mode, content.clone()))
             }
             Lookup::Unread(why) => Err(FileError::Lacking(why.to_owned())),
@@ -555,7 +555,15 @@ mod tests {
             });
             assert_eq!(result.unwrap_or_else(|error| error), want);
         };
-        let found = || Known::Found(Object::Token(Token("t".into())).into());
+        let found = || {
+            Known::Found(
+                Object::Token(kinds::Token {
+                    content: "t".into(),
+                    expires: jiff::Timestamp::MAX,
+                })
+                .into(),
+            )
+        };
         check(found(), None, None, "644 None t");
         check(found(), Some(1000), None, "600 Some(1000) t");
         check(found(), None, Some(2000), "600 None t");

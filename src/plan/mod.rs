@@ -21,6 +21,8 @@ mod context;
 mod security;
 mod volume;
 mod claim;
+mod csi;
+mod expand;
 mod pull;
 mod sub_path;
 mod dns;

@@ -254,7 +254,7 @@ enum Direction {
 fn failure_holds(memory: &PodMemory, direction: Direction, now: Timestamp) -> Option<Plan> {
     let until = memory.waits_until(now, |work| match work {
         FailedWork::Step(kind) => direction == Direction::Up || kind.removes(),
-        FailedWork::Volume(_) | FailedWork::Resize => false,
+        FailedWork::Volume(_) | FailedWork::Expansion(_) | FailedWork::Resize => false,
     })?;
     Some(Plan {
         stages: Vec::new(),
@@ -368,6 +368,7 @@ mod tests {
             }
             Step::RemovePodDir { dir } | Step::RemoveLogDir { dir } => dir.display().to_string(),
             Step::RemoveCgroup { name } => name.0.join("/"),
+            Step::ExpandVolume(request) => request.volume.clone(),
             Step::RunSandbox(request) => request.config.metadata.as_ref().unwrap().attempt.to_string(),
             Step::EnsureImage(request) => request.container.clone(),
             Step::CreateContainer(request) => {

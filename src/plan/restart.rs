@@ -183,6 +183,9 @@ fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
             Ok(Done::Written { volume, files }) => {
                 memory.written.insert(volume.clone(), files.clone());
             }
+            Ok(Done::VolumeExpanded { volume, expansion }) => {
+                memory.expanded.insert(volume.clone(), expansion.clone());
+            }
             _ if report.kind == StepKind::RemovePodDir => memory.written.clear(),
             _ => {}
         }

@@ -9,7 +9,7 @@ use super::content::Origin;
 use super::context::PlanContext;
 use super::environment::Room;
 use super::need::Stop;
-use super::{PlanView, cgroup, ephemeral, gc, pull, resize, restart, sandbox, teardown, volume};
+use super::{PlanView, cgroup, ephemeral, expand, gc, pull, resize, restart, sandbox, teardown, volume};
 use crate::model::allocation::Allocation;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::FailedWork;
@@ -37,7 +37,7 @@ pub(super) fn lacks_answers(context: PlanContext<'_>) -> bool {
     } = context.view;
     let waits_for_services = context.pod.source == Source::Api && **services == Services::Asked;
     waits_for_services
-        || all_references(context.pod, objects)
+        || all_references(context.pod, |key| objects.get(key))
             .iter()
             .any(|key| objects.is_asked(key))
 }
@@ -146,8 +146,20 @@ pub(super) fn in_sandbox(
     let waits_until = [waits_until, retry].into_iter().flatten().min();
     stages.push(prepare);
     create_and_start(context, &due, &home, context.origin(&sandbox.ips), &mut stages);
+    let retry = expansions(context, sandbox, &mut stages);
+    let waits_until = [waits_until, retry].into_iter().flatten().min();
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
+}
+
+/// Adds the volumes to enlarge, which delay nothing; answers when the first that failed is tried again.
+fn expansions(context: PlanContext<'_>, sandbox: &Sandbox, stages: &mut Vec<Vec<Step>>) -> Option<Timestamp> {
+    let (due, retry) = expand::due(context.origin(&sandbox.ips), context.memory, context.now);
+    let steps = due
+        .into_iter()
+        .map(|request| Step::ExpandVolume(Box::new(request)));
+    stages.push(steps.collect());
+    retry
 }
 
 /// When the first of the volumes that could not be made is tried again: nothing is started without them.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::content::{FilesLeft, Origin};
-use super::{cgroup, claim};
+use super::{cgroup, claim, csi};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
@@ -16,14 +16,15 @@ use crate::model::value::Projection;
 /// The plugin name in the path of an emptyDir, whatever its medium.
 const EMPTY_DIR: &str = "kubernetes.io/empty-dir";
 
-/// The volumes to create: those that a container mounts, as in the kubelet.
+/// The volumes to create: those that a container uses, as in the kubelet.
 pub(super) fn requests(origin: Origin<'_>) -> Vec<VolumeRequest> {
     let mut left = FilesLeft::of_pod();
     let request = |volume: &Volume| VolumeRequest {
         volume: volume.name.clone(),
+        called: called(origin, volume),
         kind: kind(origin, volume, &mut left),
     };
-    mounted(origin.pod).into_iter().map(request).collect()
+    used(origin.pod).into_iter().map(request).collect()
 }
 
 /// The volumes of a running pod whose files differ from the desired ones. If the content can no longer be computed, the
@@ -35,11 +36,12 @@ pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeReque
         VolumeKind::Files { files, .. } if memory.written.get(&volume.name) == Some(&files) => None,
         kind @ VolumeKind::Files { .. } => Some(VolumeRequest {
             volume: volume.name.clone(),
+            called: called(origin, volume),
             kind,
         }),
         _ => None,
     };
-    mounted(origin.pod)
+    used(origin.pod)
         .into_iter()
         .filter(projected)
         .filter_map(request)
@@ -52,11 +54,11 @@ pub(super) fn added(origin: Origin<'_>, containers: &[&Container]) -> Vec<Volume
     let pod = origin.pod;
     let ephemeral: BTreeSet<&str> = pod.ephemeral_containers.iter().map(|c| c.name.as_str()).collect();
     let added = containers.iter().copied();
-    let wanted = mounts_of(added.filter(|container| ephemeral.contains(container.name.as_str())));
+    let wanted = used_by(added.filter(|container| ephemeral.contains(container.name.as_str())));
     if wanted.is_empty() {
         return Vec::new();
     }
-    let had = mounts_of(pod.own_containers());
+    let had = used_by(pod.own_containers());
     let is_new = |volume: &&Volume| {
         let name = volume.name.as_str();
         wanted.contains(name) && !had.contains(name)
@@ -66,20 +68,32 @@ pub(super) fn added(origin: Origin<'_>, containers: &[&Container]) -> Vec<Volume
         VolumeKind::Files { .. } => None,
         kind => Some(VolumeRequest {
             volume: volume.name.clone(),
+            called: called(origin, volume),
             kind,
         }),
     };
     pod.volumes.iter().filter(is_new).filter_map(request).collect()
 }
 
-/// The names of the volumes that containers mount.
-fn mounts_of<'a>(containers: impl Iterator<Item = &'a Container>) -> BTreeSet<&'a str> {
-    let mounts = containers.flat_map(|container| &container.mounts);
-    mounts.map(|mount| mount.volume.as_str()).collect()
+/// The names of the volumes that containers mount, or have as devices.
+fn used_by<'a>(containers: impl Iterator<Item = &'a Container>) -> BTreeSet<&'a str> {
+    let used = |container: &'a Container| {
+        let mounts = container.mounts.iter().map(|mount| mount.volume.as_str());
+        mounts.chain(container.devices.iter().map(|device| device.volume.as_str()))
+    };
+    containers.flat_map(used).collect()
 }
 
-fn mounted(pod: &Pod) -> Vec<&Volume> {
-    let names = mounts_of(pod.all_containers());
+/// The path on the node of a volume that containers have as a device; or why it is not known.
+pub(super) fn device_path(origin: Origin<'_>, name: &str) -> Result<PathBuf, String> {
+    let mut volumes = origin.pod.volumes.iter();
+    let volume = volumes.find(|volume| volume.name == name);
+    let volume = volume.ok_or_else(|| format!("the pod has no volume {name:?}"))?;
+    claim::resolve(origin, volume)?.device(origin)
+}
+
+fn used(pod: &Pod) -> Vec<&Volume> {
+    let names = used_by(pod.all_containers());
     let volumes = pod.volumes.iter();
     volumes
         .filter(|volume| names.contains(volume.name.as_str()))
@@ -92,6 +106,8 @@ pub(super) fn is_read_only(pod: &Pod, name: &str) -> bool {
     volume.is_some_and(|volume| match volume.source {
         VolumeSource::Projected { .. } => true,
         VolumeSource::Claim { read_only, .. } => read_only,
+        // The driver publishes it so.
+        VolumeSource::Csi(_) => false,
         VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } => false,
     })
 }
@@ -132,7 +148,8 @@ pub(super) fn host_path(origin: Origin<'_>, name: &str) -> Result<PathBuf, Strin
     Ok(match &volume.source {
         VolumeSource::EmptyDir { .. } => own_path(origin, EMPTY_DIR, volume),
         VolumeSource::HostPath { path, .. } => path.clone(),
-        VolumeSource::Claim { .. } => claim::resolve(origin, volume)?.path(origin),
+        VolumeSource::Claim { .. } => claim::resolve(origin, volume)?.path(origin)?,
+        VolumeSource::Csi(_) => csi::places(origin).target(&volume.name),
         VolumeSource::Projected { kind, .. } => own_path(origin, plugin(*kind).0, volume),
     })
 }
@@ -142,11 +159,26 @@ fn own_path(origin: Origin<'_>, plugin: &str, volume: &Volume) -> PathBuf {
     origin.policy.volume_dir(&origin.pod.uid, plugin, &volume.name)
 }
 
+/// What messages call a volume.
+fn called(origin: Origin<'_>, volume: &Volume) -> String {
+    let claimed = match volume.source {
+        VolumeSource::Claim { .. } => claim::resolve(origin, volume).ok(),
+        _ => None,
+    };
+    claimed.map_or_else(|| volume.name.clone(), |resolved| resolved.name.to_owned())
+}
+
+/// What is to be made for a volume that has no files.
+pub(super) fn kind_of(origin: Origin<'_>, volume: &Volume) -> VolumeKind {
+    kind(origin, volume, &mut FilesLeft::of_pod())
+}
+
 fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind {
     let Origin { pod, policy, .. } = origin;
     let group = pod.security.fs_group;
     match &volume.source {
         VolumeSource::Claim { read_only, .. } => claim::kind(origin, volume, *read_only),
+        VolumeSource::Csi(own) => csi::inline(origin, volume, own),
         VolumeSource::HostPath { path, kind } => VolumeKind::HostPath {
             path: path.clone(),
             kind: *kind,

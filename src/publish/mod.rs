@@ -9,6 +9,7 @@ pub mod pods;
 mod pod_starts;
 pub mod mirror;
 pub mod node;
+pub mod claims;
 pub mod csi_node;
 mod node_events;
 pub mod lease;

@@ -325,6 +325,10 @@ fn status_patch(ours: &NodeStatus, theirs: Option<&NodeStatus>, is_due: bool) ->
         };
         patch.insert(key, value);
     }
+    if ours.volumes_in_use.is_none() && theirs.volumes_in_use.is_some() {
+        // Nobody else writes it.
+        patch.insert("volumesInUse".to_owned(), json!([]));
+    }
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
@@ -393,6 +397,21 @@ mod tests {
             Some(json!({"addresses": [
                 {"type": "InternalIP", "address": "10.0.0.1"}, {"$patch": "replace"}]}))
         );
+    }
+
+    #[test]
+    fn volumes_are_in_use_until_the_last_is_not() {
+        let check = |ours: Value, theirs: Value, expected: Option<Value>| {
+            assert_eq!(
+                status_patch(&status(ours), Some(&status(theirs)), false),
+                expected
+            );
+        };
+        let one = || json!({"volumesInUse": ["a"]});
+        check(json!({}), json!({}), None);
+        check(one(), one(), None);
+        check(one(), json!({"volumesInUse": ["a", "b"]}), Some(one()));
+        check(json!({}), one(), Some(json!({"volumesInUse": []})));
     }
 
     #[test]

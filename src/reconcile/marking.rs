@@ -75,16 +75,12 @@ impl Loop {
             // No other pod uses a pod's token, and each pod that starts adds one.
             let owner = |key: &Reference| match key {
                 Reference::Token(key) => Some(key.pod.clone()),
-                Reference::Object(_)
-                | Reference::RuntimeClass(_)
-                | Reference::TrustAnchors(_)
-                | Reference::Claim(_)
-                | Reference::PersistentVolume(_) => None,
+                _ => None,
             };
             let owners: BTreeSet<Option<PodName>> = changed.iter().map(owner).collect();
             for pod in after.pods.values() {
                 let may_refer = owners.contains(&None) || owners.contains(&Some(pod.name.clone()));
-                if !may_refer || all_references(pod, &after.objects).is_disjoint(&changed) {
+                if !may_refer || all_references(pod, |key| after.objects.get(key)).is_disjoint(&changed) {
                     continue;
                 }
                 if let Some(memory) = self.memory.pods.get_mut(&pod.name) {
@@ -173,7 +169,7 @@ impl Loop {
     }
 
     /// Marks the UIDs that only a directory or a cgroup refers to, once all sources are complete.
-    fn mark_leftovers(&mut self) {
+    pub(super) fn mark_leftovers(&mut self) {
         if !self.snapshot.listed || !self.desired.complete() {
             return;
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
-use super::{Facts, Loop};
+use super::{Facts, Loop, ReportInputs};
 use crate::model::memory::QosCgroups;
 use crate::model::node::Measured;
 use crate::status::{node as node_status, node_events};
@@ -24,8 +24,16 @@ impl Loop {
         self.emit_node_events(node_events::qos_cgroups(new), Timestamp::now());
     }
 
+    /// Takes which volumes are in use, and whether the machine is shutting down. Answers whether either changed.
+    pub(super) fn take_surroundings(&mut self, inputs: &mut ReportInputs, now: Timestamp) -> bool {
+        let mounted = inputs.mounted.borrow_and_update();
+        let node = inputs.node.borrow_and_update();
+        let other_volumes = self.volumes_in_use.take(&self.desired, &mounted, &node);
+        self.take_shutdown(*inputs.shutting_down.borrow_and_update(), now) || other_volumes
+    }
+
     /// Takes whether the machine is shutting down. Answers whether that changed.
-    pub(super) fn take_shutdown(&mut self, new: Option<Timestamp>, now: Timestamp) -> bool {
+    fn take_shutdown(&mut self, new: Option<Timestamp>, now: Timestamp) -> bool {
         let before = std::mem::replace(&mut self.shutting_down, new);
         if before == new {
             return false;
@@ -52,6 +60,7 @@ impl Loop {
             runtime: &self.snapshot.runtime,
             images: &self.snapshot.images,
             settings,
+            volumes_in_use: &self.volumes_in_use.names,
             is_shutting_down: self.shutting_down.is_some(),
             started: self.started,
         };

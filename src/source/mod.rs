@@ -6,6 +6,7 @@
 //! file.
 
 pub mod files;
+pub mod drivers;
 pub mod edit;
 pub mod restarts;
 mod publish;

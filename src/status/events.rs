@@ -6,9 +6,12 @@ use k8s_openapi::api::core::v1::PodStatus;
 use super::format::{full_name, go_duration};
 use super::node::network_fault;
 use super::resize;
+use std::path::Path;
+
 use crate::model::api::has_final_phase;
 use crate::model::end::End;
 use crate::model::event::{EventType, PodEvent};
+use crate::model::expansion::Expansion;
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
@@ -60,6 +63,9 @@ pub fn begun(pod: &Pod, beginning: &StepStarted) -> Vec<PodEvent> {
     match &beginning.what {
         SlowAction::Pull { image } => vec![normal("Pulling", format!("Pulling image {image:?}"))],
         SlowAction::Stop { message } => vec![normal("Killing", message.clone())],
+        SlowAction::Wait { reason, message } => {
+            vec![event(EventType::Warning, reason, message.clone(), "")]
+        }
         SlowAction::StopAfterFailedHook => {
             let (reason, message) = ("FailedPostStartHook", "PostStartHook failed".to_owned());
             vec![
@@ -194,12 +200,45 @@ pub fn waiting(
     all
 }
 
+/// `GenerateMapVolumeFunc` in `pkg/volume/util/operationexecutor`.
+fn mapped(volume: &str, global: &Path, pod: &Path) -> Vec<PodEvent> {
+    let event = |what: &str, path: &Path| {
+        let message = format!(
+            "MapVolume.MapPodDevice succeeded for volume {volume:?} {what} {:?}",
+            path.display().to_string()
+        );
+        event(EventType::Normal, "SuccessfulMountVolume", message, "")
+    };
+    vec![event("globalMapPath", global), event("volumeMapPath", pod)]
+}
+
+/// `expandOnPlugin` in `pkg/volume/util/operationexecutor/node_expander.go`; its message has the same two spaces.
+fn expanded(pod: &Pod, expansion: &Expansion) -> PodEvent {
+    let node = pod
+        .object
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref());
+    let message = format!(
+        "MountVolume.NodeExpandVolume succeeded for volume {:?}  {}",
+        expansion.volume,
+        node.unwrap_or_default()
+    );
+    event(EventType::Normal, "FileSystemResizeSuccessful", message, "")
+}
+
 fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
     if let Done::AllocationWritten { allocation, occasion } = done {
         let new = resize::progress(pod, allocation, *occasion);
         return new
             .map(|(reason, message)| event(EventType::Normal, reason, message, ""))
             .collect();
+    }
+    if let Done::VolumeExpanded { expansion, .. } = done {
+        return vec![expanded(pod, expansion)];
+    }
+    if let Done::DeviceMapped { volume, global, pod } = done {
+        return mapped(volume, global, pod);
     }
     let Subject::Container(name) = &report.subject else {
         return Vec::new();

@@ -41,6 +41,8 @@ pub struct Report<'a> {
     pub images: &'a [ObservedImage],
     /// The settings from the configuration.
     pub settings: &'a NodeSettings,
+    /// The volumes that the node has in use.
+    pub volumes_in_use: &'a [String],
     /// Whether the machine is shutting down.
     pub is_shutting_down: bool,
     /// When this program first reported the node.
@@ -81,6 +83,7 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
             features: features(report.runtime),
             declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
             runtime_handlers: runtime_handlers(report.runtime),
+            volumes_in_use: Some(report.volumes_in_use.to_vec()).filter(|all| !all.is_empty()),
             ..NodeStatus::default()
         }),
     }
@@ -397,6 +400,7 @@ mod tests {
                 runtime: &self.runtime,
                 images: &self.images,
                 settings: &self.settings,
+                volumes_in_use: &[],
                 is_shutting_down: self.is_shutting_down,
                 started: "2026-11-20T07:10:46Z".parse().unwrap(),
             };

@@ -1,12 +1,12 @@
 //! Stories of a node of a cluster: a real control plane and our agent, seen from outside as an administrator does,
 //! through the API and kubectl.
 //!
-//! They run in three sets of namespaces (`tests/support/isolate.sh`) beside each other, each with a control plane of
-//! its own: those of a cluster that is left alone, those that take something of it away, and those of kubeadm, which
-//! makes the control plane there. Within one they follow each other, each in a Kubernetes namespace of its own, and
-//! nothing of one is left for the next. `make test-cluster` builds what is needed and runs this as root; arguments are
-//! parts of names. `make cluster` runs it as `serve`, for a person, and `make conformance` as
-//! `conformance`, for Kubernetes' own specs.
+//! They run in four sets of namespaces (`tests/support/isolate.sh`) beside each other, each with a control plane of
+//! its own: those of a cluster that is left alone, those that take something of it away, those of kubeadm, which
+//! makes the control plane there, and those of volumes with CSI drivers. Within one they follow each other, each in a
+//! Kubernetes namespace of its own, and nothing of one is left for the next. `make test-cluster` builds what is needed
+//! and runs this as root; arguments are parts of names. `make cluster` runs it as `serve`, for a person, and
+//! `make conformance` as `conformance`, for Kubernetes' own specs.
 
 // A failed expectation is a failed story, and a story speaks to a terminal.
 #![allow(
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells the chosen stories of volumes, which are no part of the others until the agent has drivers.
+/// Tells the chosen stories of volumes alone: they need no images, and can be told of the kubelet.
 fn tell_of_volumes(chosen: &[&str]) -> ExitCode {
     ending::watch();
     let choice = runner::Choice::from_args(chosen.iter().map(|&word| word.to_owned()));
@@ -115,10 +115,11 @@ fn tell(chosen: &[&str]) -> ExitCode {
     ending::watch();
     let before = machine::Machine::now();
     let names = |stories: Vec<stories::Story>| stories.iter().map(|story| story.name).collect();
-    let worlds: [(&str, Vec<&str>); 3] = [
+    let worlds: [(&str, Vec<&str>); 4] = [
         ("undisturbed", names(stories::undisturbed())),
         ("disturbed", names(stories::disturbed())),
         ("kubeadm", kubeadm::all().iter().map(|story| story.name).collect()),
+        ("volumes", volumes::all().iter().map(|story| story.name).collect()),
     ];
     // They have nothing in common, and each waits for most of its time. What the others say is printed when the first is
     // done, so that it can be read.

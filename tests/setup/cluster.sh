@@ -2,7 +2,7 @@
 # Builds what a cluster of one node needs, then tells its stories, or (`serve`) keeps it for a person until Ctrl-C.
 # usage: tests/setup/cluster.sh serve | skew | conformance | volumes [PART...] | [PART OF A STORY'S NAME...]
 # `skew` joins the older control plane that KUBERNETES (v1.34) names; `conformance` runs Kubernetes' own specs, of which
-# FOCUS and SKIP choose by regular expressions, PROCS at once; `volumes` tells the stories of CSI drivers.
+# FOCUS and SKIP choose by regular expressions, PROCS at once; `volumes` tells the stories of CSI drivers alone.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -32,6 +32,7 @@ elif [ "${1:-}" = conformance ]; then
     tests/control-plane/conformance-images.sh
 else
     tests/control-plane/build.sh
+    tests/control-plane/build.sh csi
     tests/control-plane/images.sh
 fi
 tests/setup/images.sh

@@ -45,6 +45,7 @@ impl Node {
             names: Default::default(),
             files: Default::default(),
             projects: Default::default(),
+            csi: Default::default(),
             network_cache: NetworkCache(at.root.path().join("cni-results")),
             beginnings: mpsc::unbounded_channel().0,
             counters: Arc::default(),

@@ -487,6 +487,7 @@ impl Agent {
             names: Default::default(),
             files: machine.files.clone(),
             projects: Default::default(),
+            csi: Default::default(),
             network_cache: NetworkCache(root.join("cni-results")),
             beginnings: beginnings_in,
             counters: Arc::default(),

@@ -14,6 +14,7 @@ mod cluster_tokens;
 mod cluster_trust;
 mod cut_off;
 mod debugging;
+mod driven_volumes;
 mod drivers;
 mod endings;
 mod env_files;

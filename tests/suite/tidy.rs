@@ -65,7 +65,9 @@ const ARROWS: rules::Arrows<'static> = &[
     ("plan", &["model"]),
     (
         "act",
-        &["ask", "bulkhead", "cgroup", "counters", "cri", "disk", "model"],
+        &[
+            "ask", "bulkhead", "cgroup", "counters", "cri", "csi", "disk", "model",
+        ],
     ),
     ("report", &["counters", "model", "status"]),
     ("status", &["model"]),

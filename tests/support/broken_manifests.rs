@@ -284,7 +284,7 @@ fn features() -> Vec<Vec<u8>> {
         "downwardAPI: {items: [{path: a, resourceFieldRef: {resource: limits.cpu}}]}",
         "downwardAPI: {items: [{path: /a, fieldRef: {fieldPath: metadata.name}}]}",
         "persistentVolumeClaim: {claimName: a}",
-        "csi: {driver: a}",
+        "csi: {driver: a/b}",
         "nfs: {server: a, path: /}",
         "iscsi: {targetPortal: a, iqn: b, lun: 0}",
         "image: {reference: a}",

@@ -34,6 +34,9 @@ pub(crate) struct Content {
     pub(crate) calls: Vec<&'static str>,
     /// What it was told of its registration.
     pub(crate) told: Vec<(bool, String)>,
+    /// What was published, and where what was unpublished had been.
+    pub(crate) published: Vec<m::PublishRequest>,
+    pub(crate) unpublished: Vec<String>,
     /// The questions about volumes: volume and path.
     pub(crate) measured: Vec<(String, String)>,
 }
@@ -83,6 +86,8 @@ impl Plugin {
             hangs: BTreeSet::new(),
             calls: Vec::new(),
             told: Vec::new(),
+            published: Vec::new(),
+            unpublished: Vec::new(),
             measured: Vec::new(),
         };
         let shared = Shared {
@@ -228,6 +233,24 @@ impl Service<http::Request<Body>> for Node {
                         Ok(m::NodeCapabilities { capabilities })
                     })
             }
+            Some("NodePublishVolume") => self.0.call(
+                "NodePublishVolume",
+                request,
+                |content, asked: m::PublishRequest| {
+                    std::fs::create_dir(&asked.target_path)?;
+                    content.published.push(asked);
+                    Ok(m::Empty {})
+                },
+            ),
+            Some("NodeUnpublishVolume") => self.0.call(
+                "NodeUnpublishVolume",
+                request,
+                |content, asked: m::UndoRequest| {
+                    let _ = std::fs::remove_dir(&asked.path);
+                    content.unpublished.push(asked.path);
+                    Ok(m::Empty {})
+                },
+            ),
             _ => self.0.call(
                 "NodeGetVolumeStats",
                 request,

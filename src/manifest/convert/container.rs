@@ -14,7 +14,7 @@ use crate::model::bounds;
 use crate::model::expand::expand;
 use crate::model::pod::{
     Container, ContainerSecurity, Mount, OnResize, Port, Propagation, Protocol, PullPolicy,
-    RecursiveReadOnly, ResizePolicy, RestartPolicy,
+    RecursiveReadOnly, ResizePolicy, RestartPolicy, VolumeDevice,
 };
 use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
 use crate::model::restart::RestartRule;
@@ -76,6 +76,7 @@ pub(crate) fn container(
             .enumerate()
             .map(|(index, own)| mount(own, &at.field("volumeMounts").index(index), faults))
             .collect(),
+        devices: own.volume_devices.iter().flatten().map(device).collect(),
         security,
         termination_path: own.termination_message_path.clone().unwrap_or_default(),
         termination_from_logs: own.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"),
@@ -97,6 +98,13 @@ pub(crate) fn container(
         probes: probes(own, &ports, &env, at, faults),
         lifecycle: lifecycle(own, &ports),
         ports,
+    }
+}
+
+fn device(own: &k8s::VolumeDevice) -> VolumeDevice {
+    VolumeDevice {
+        volume: own.name.clone(),
+        path: own.device_path.clone(),
     }
 }
 

@@ -276,7 +276,7 @@ fn volumes(spec: &PodSpec, pod: &str, at: &FieldPath, faults: &mut Faults) -> Ve
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let at = at.index(index);
         let projected = volume::projected(volume, &at, faults);
-        let other = projected.or_else(|| volume::claim(volume, pod));
+        let other = projected.or_else(|| volume::stored(volume, pod));
         let source = match (other, &volume.empty_dir, &volume.host_path) {
             (Some(other), _, _) => other,
             (None, Some(empty), _) => empty_dir(empty, &at.field("emptyDir"), faults),

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::manifest::field_value::{self, Use};
 use crate::manifest::path::{Faults, FieldPath};
+use crate::model::csi::InlineCsi;
 use crate::model::object::{ObjectKind, Selection, TrustAnchors};
 use crate::model::pod::{ClaimOrigin, HostPathKind, VolumeSource};
 use crate::model::value::{
@@ -50,14 +51,26 @@ pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
     Some(made(Projection::Projected, own.default_mode, sources))
 }
 
-/// The volume, if it is backed by a claim. That of a generic ephemeral volume is named after the pod (KEP-1698).
-pub(crate) fn claim(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
+/// The volume, if it is backed by a claim or by a driver. The claim of a generic ephemeral volume is named after the pod (KEP-1698).
+pub(crate) fn stored(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
     if let Some(own) = &volume.persistent_volume_claim {
         return Some(VolumeSource::Claim {
             claim: own.claim_name.clone(),
             read_only: own.read_only.unwrap_or(false),
             origin: ClaimOrigin::Named,
         });
+    }
+    if let Some(own) = &volume.csi {
+        return Some(VolumeSource::Csi(Box::new(InlineCsi {
+            driver: own.driver.clone(),
+            read_only: own.read_only.unwrap_or(false),
+            fs_type: own.fs_type.clone().unwrap_or_default(),
+            attributes: own.volume_attributes.clone().unwrap_or_default(),
+            publish_secret: own
+                .node_publish_secret_ref
+                .as_ref()
+                .map(|secret| secret.name.clone()),
+        })));
     }
     volume.ephemeral.as_ref().map(|_| VolumeSource::Claim {
         claim: format!("{pod}-{}", volume.name),

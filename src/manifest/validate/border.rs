@@ -145,6 +145,10 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
         let complaint = (!is_right).then(|| "must be an absolute path without '..'".to_owned());
         faults.complain(&at.field("hostPath").field("path"), &host.path, complaint);
     }
+    if let Some(own) = &volume.csi {
+        let at = at.field("csi").field("driver");
+        faults.complain(&at, &own.driver, names::csi_driver(&own.driver));
+    }
     let items = |items: &Option<Vec<KeyToPath>>, at: &FieldPath, faults: &mut Faults| {
         for (index, item) in items.iter().flatten().enumerate() {
             file(&item.path, &at.field("items").index(index), faults);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, EnvVar, PodSpec, Volume, VolumeMount};
 
 use super::{probe, projected, resources, restart, security};
 use crate::manifest::context::ManifestContext;
@@ -41,6 +41,7 @@ pub(crate) fn container(
     env(container.env.as_deref().unwrap_or(&[]), &at.field("env"), faults);
     projected::environment(container, spec, at, faults);
     mounts(container, spec, &at.field("volumeMounts"), faults);
+    devices(container, spec, &at.field("volumeDevices"), faults);
     if let Some(resources) = &container.resources {
         resources::container(resources, &at.field("resources"), faults);
     }
@@ -228,6 +229,43 @@ fn mounts(container: &Container, spec: &PodSpec, at: &FieldPath, faults: &mut Fa
         }
         projected::sub_path(mount, &at, faults);
         propagation(mount, container, &at, faults);
+    }
+}
+
+/// Volumes as devices: only a PersistentVolume can be one (`ValidateVolumeDevices` in `pkg/apis/core/validation`).
+fn devices(container: &Container, spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
+    let mut taken = BTreeSet::new();
+    for (index, device) in container.volume_devices.iter().flatten().enumerate() {
+        let at = at.index(index);
+        let volume = spec
+            .volumes
+            .iter()
+            .flatten()
+            .find(|volume| volume.name == device.name);
+        let is_claim =
+            |volume: &Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+        match volume {
+            None => {
+                let message = format!("no volume is named {:?}: add it to spec.volumes", device.name);
+                faults.add(&at.field("name"), message);
+            }
+            Some(volume) if !is_claim(volume) => faults.add(
+                &at.field("name"),
+                "is no persistentVolumeClaim or ephemeral volume, and only such a volume can be a device: mount it \
+                 with volumeMounts",
+            ),
+            Some(_) => {}
+        }
+        let path = device.device_path.as_str();
+        if path.is_empty() || path.split('/').any(|part| part == "..") {
+            faults.add(
+                &at.field("devicePath"),
+                "must be the path of the device in the container, without '..'",
+            );
+        } else if !taken.insert(path) {
+            let message = format!("{path:?} is already the path of another device");
+            faults.add(&at.field("devicePath"), message);
+        }
     }
 }
 

@@ -193,17 +193,8 @@ fn filled<T>(list: Option<&Vec<T>>) -> bool {
 
 fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
     let claims = container.resources.as_ref().and_then(|r| r.claims.as_ref());
-    for (present, field, remedy) in [
-        (
-            filled(container.volume_devices.as_ref()),
-            "volumeDevices",
-            "remove them",
-        ),
-        (filled(claims), "resources", "remove the claims"),
-    ] {
-        if present {
-            faults.unsupported(&at.field(field), format!("{NOT_YET}: {remedy}"));
-        }
+    if filled(claims) {
+        faults.unsupported(&at.field("resources"), format!("{NOT_YET}: remove the claims"));
     }
     for (index, rule) in container.restart_policy_rules.iter().flatten().enumerate() {
         if rule.action == "RestartAllContainers" {
@@ -222,16 +213,11 @@ const SUPPORTED: &[&str] = &[
     "secret",
     "downwardAPI",
     "projected",
+    "csi",
 ];
 
 /// The volume types whose objects exist only in the API server.
-const REFERENCES: &[&str] = &[
-    "persistentVolumeClaim",
-    "ephemeral",
-    "csi",
-    "azureFile",
-    "glusterfs",
-];
+const REFERENCES: &[&str] = &["persistentVolumeClaim", "ephemeral", "azureFile", "glusterfs"];
 
 fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
     // By its JSON, so that a type that a later version of Kubernetes adds is rejected, too.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, HostPathVolumeSource, PodSpec};
+use k8s_openapi::api::core::v1::{CSIVolumeSource, EmptyDirVolumeSource, HostPathVolumeSource, PodSpec};
 
 use super::{projected, resources};
 use crate::manifest::names;
@@ -32,6 +32,7 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             (volume.secret.is_some(), "secret"),
             (volume.downward_api.is_some(), "downwardAPI"),
             (volume.projected.is_some(), "projected"),
+            (volume.csi.is_some(), "csi"),
         ];
         let mut kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind);
         if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
@@ -41,6 +42,9 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         projected::volume(volume, spec, &at, faults);
         if let Some(empty) = &volume.empty_dir {
             empty_dir(empty, &at.field("emptyDir"), faults);
+        }
+        if let Some(own) = &volume.csi {
+            csi(own, &at.field("csi"), faults);
         }
         if let Some(path) = &volume.host_path {
             host_path(path, &at.field("hostPath"), faults);
@@ -62,6 +66,25 @@ fn empty_dir(empty: &EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) 
     }
     if let Some(limit) = &empty.size_limit {
         resources::amount("sizeLimit", &limit.0, &at.field("sizeLimit"), faults);
+    }
+}
+
+fn csi(own: &CSIVolumeSource, at: &FieldPath, faults: &mut Faults) {
+    if own.driver.is_empty() {
+        faults.add(
+            &at.field("driver"),
+            "is missing: it is the name of the CSI driver",
+        );
+    } else {
+        faults.complain(&at.field("driver"), &own.driver, names::csi_driver(&own.driver));
+    }
+    if let Some(secret) = &own.node_publish_secret_ref {
+        let complaint = names::dns_subdomain(&secret.name);
+        faults.complain(
+            &at.field("nodePublishSecretRef").field("name"),
+            &secret.name,
+            complaint,
+        );
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::content::Content;
 
 /// A ConfigMap.
@@ -31,9 +33,14 @@ pub struct Secret {
     pub uid: String,
 }
 
-/// A service account token (`status.token` of a TokenRequest).
+/// A service account token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token(pub Content);
+pub struct Token {
+    /// `status.token` of a TokenRequest.
+    pub content: Content,
+    /// `status.expirationTimestamp`
+    pub expires: Timestamp,
+}
 
 /// A RuntimeClass.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

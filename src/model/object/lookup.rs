@@ -2,6 +2,10 @@
 
 use super::kinds::{RuntimeClass, Secret, Token, TrustBundle, Values};
 use super::{Known, Object, ObjectKey, ObjectKind, Objects, Reference, TokenKey, TrustAnchors};
+use std::sync::Arc;
+
+use crate::model::csi::{Attachment, AttachmentKey, CsiDriver};
+use crate::model::driver::Driver;
 use crate::model::persistent::{Claim, ClaimKey, PersistentVolume};
 
 /// What a reader of one kind of object gets.
@@ -84,6 +88,30 @@ impl Objects {
         )
     }
 
+    /// A CSIDriver object.
+    pub fn csi_driver(&self, name: &str) -> Lookup<'_, &CsiDriver> {
+        self.lookup(&Reference::CsiDriver(name.to_owned()), |object| match object {
+            Object::CsiDriver(driver) => Some(driver),
+            _ => None,
+        })
+    }
+
+    /// A driver that is registered on the node.
+    pub fn driver(&self, name: &str) -> Lookup<'_, &Arc<Driver>> {
+        self.lookup(&Reference::Driver(name.to_owned()), |object| match object {
+            Object::Driver(driver) => Some(driver),
+            _ => None,
+        })
+    }
+
+    /// That a volume is attached.
+    pub fn attachment(&self, key: &AttachmentKey) -> Lookup<'_, &Attachment> {
+        self.lookup(&Reference::Attachment(key.clone()), |object| match object {
+            Object::Attachment(attachment) => Some(attachment),
+            _ => None,
+        })
+    }
+
     /// What `read` takes from the object; one of another kind is none of those that the caller asks for.
     fn lookup<'a, T>(&'a self, key: &Reference, read: impl FnOnce(&'a Object) -> Option<T>) -> Lookup<'a, T> {
         match self.get(key) {
@@ -148,7 +176,13 @@ mod tests {
                 Reference::Object(object(ObjectKind::Secret, "shut")),
                 Known::Unread("forbidden".into()),
             ),
-            (Reference::Token(token()), found(Object::Token(Token("t".into())))),
+            (
+                Reference::Token(token()),
+                found(Object::Token(Token {
+                    content: "t".into(),
+                    expires: jiff::Timestamp::MAX,
+                })),
+            ),
             (
                 Reference::RuntimeClass("a".to_owned()),
                 found(Object::RuntimeClass(class.clone())),
@@ -172,7 +206,13 @@ mod tests {
         assert!(matches!(found, Lookup::Found(Values::Secret(_))), "{found:?}");
         assert_eq!(objects.runtime_class("a"), Lookup::Found(&class));
         assert_eq!(objects.trust_bundle(&anchors), Lookup::Found(&pem));
-        assert_eq!(objects.token(token()), Lookup::Found(&Token("t".into())));
+        assert_eq!(
+            objects.token(token()),
+            Lookup::Found(&Token {
+                content: "t".into(),
+                expires: jiff::Timestamp::MAX
+            })
+        );
         let check = |name: &str, expected: Lookup<'_, &Secret>| {
             assert_eq!(objects.secret("ns", name), expected, "{name}");
         };

@@ -535,8 +535,9 @@ impl World {
                 VolumeKind::Files { path, .. } | VolumeKind::Bind { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::HostPath { .. } | VolumeKind::Missing { .. } => {}
+                VolumeKind::HostPath { .. } | VolumeKind::Csi(_) | VolumeKind::Missing { .. } => {}
             },
+            Step::ExpandVolume(_) => {}
             Step::RunSandbox(request) => return Ok(self.run_sandbox(&request.config, made)),
             Step::EnsureImage(request) => {
                 if !self.image_there {

@@ -11,12 +11,14 @@ mod claims;
 mod early;
 mod tokens;
 mod anchors;
+mod attachments;
 
 pub use claims::{of_claim, of_volume};
 pub use watching::{of_class, of_config_map, of_secret};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -27,8 +29,8 @@ use self::teller::{News, ValueSender};
 use crate::manifest::names;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, has_final_phase};
 use crate::model::object::{Known, Reference, TrustAnchors};
-use crate::model::pod::{Pod, PodName, Provenance, SourceSet};
-use crate::model::reference::references;
+use crate::model::pod::{Pod, PodName, Provenance, SourceSet, VolumeSource};
+use crate::model::reference::all_references;
 use crate::source::SetReceiver;
 use crate::source::checkpoint::stored::Stored;
 
@@ -43,8 +45,6 @@ struct Watched {
     known: Option<Known>,
     /// It comes from the checkpoint, and the API server has not answered since.
     is_stored: bool,
-    /// What it refers to itself, of which it is one of the users.
-    brings: Option<Reference>,
     /// Ends with the last user.
     _watch: AbortOnDropHandle<()>,
 }
@@ -55,21 +55,30 @@ pub enum Of {
     /// The API server: it has everything that they refer to.
     #[default]
     Api,
-    /// Manifests: of what they refer to, the API server has only RuntimeClasses.
+    /// Manifests: of what they refer to, the API server has only RuntimeClasses and CSIDrivers.
     Files,
 }
 
 impl Of {
-    fn references(self, pod: &Pod) -> BTreeSet<Reference> {
+    fn references<'a>(
+        self,
+        pod: &Pod,
+        known: impl Fn(&Reference) -> Option<&'a Known>,
+    ) -> BTreeSet<Reference> {
         match self {
             // A reference that cannot be a name refers to nothing and is not requested.
-            Of::Api => references(pod).into_iter().filter(is_possible).collect(),
-            Of::Files => pod
-                .runtime_class
-                .clone()
-                .map(Reference::RuntimeClass)
+            Of::Api => all_references(pod, known)
                 .into_iter()
+                .filter(is_possible)
                 .collect(),
+            Of::Files => {
+                let class = pod.runtime_class.clone().map(Reference::RuntimeClass);
+                let drivers = pod.volumes.iter().filter_map(|volume| match &volume.source {
+                    VolumeSource::Csi(inline) => Some(Reference::CsiDriver(inline.driver.clone())),
+                    _ => None,
+                });
+                class.into_iter().chain(drivers).filter(is_possible).collect()
+            }
         }
     }
 }
@@ -80,7 +89,7 @@ fn is_possible(reference: &Reference) -> bool {
     let selects = |text: &str| !text.contains(['=', ',', '\\']) && !text.contains(char::is_control);
     match reference {
         Reference::Object(key) => names::dns_subdomain(&key.name).is_none(),
-        Reference::RuntimeClass(name) | Reference::PersistentVolume(name) => {
+        Reference::RuntimeClass(name) | Reference::PersistentVolume(name) | Reference::CsiDriver(name) => {
             names::dns_subdomain(name).is_none()
         }
         Reference::Claim(key) => names::dns_subdomain(&key.name).is_none(),
@@ -88,8 +97,10 @@ fn is_possible(reference: &Reference) -> bool {
             names::path_segment(name).is_none() && selects(name)
         }
         Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => selects(signer),
-        // Its names are those of the pod.
-        Reference::Token(_) => true,
+        // Its names are those of the pod, or a sum.
+        Reference::Token(_) | Reference::Attachment(_) => true,
+        // It is not the API server's.
+        Reference::Driver(_) => false,
     }
 }
 
@@ -106,6 +117,8 @@ pub struct ObjectInputs {
     /// The Node object from the API server: pods are published once it is known, because admission compares them with
     /// its labels.
     pub node: watch::Receiver<ApiNode>,
+    /// How soon objects that cannot be watched are requested again.
+    pub refresh: Duration,
     /// The checkpoint from before this start, where there is one.
     pub stored: Option<Arc<Stored>>,
     /// Whether trust anchors may be requested.
@@ -126,6 +139,7 @@ pub async fn run(
         objects,
         mut node,
         stored,
+        refresh,
         bundles,
     } = inputs;
     let (news_in, mut news) = mpsc::unbounded_channel();
@@ -133,6 +147,8 @@ pub async fn run(
         clients,
         objects,
         bundles,
+        refresh,
+        node: node.clone(),
         at_once: Arc::new(Semaphore::new(TOKENS_AT_ONCE)),
         news: news_in,
     };
@@ -171,6 +187,8 @@ struct Watches {
     clients: watch::Receiver<kube::Client>,
     objects: watch::Receiver<Option<Arc<ApiPods>>>,
     bundles: TrustBundles,
+    refresh: Duration,
+    node: watch::Receiver<ApiNode>,
     /// A permit for each token that is requested.
     at_once: Arc<Semaphore>,
     news: mpsc::UnboundedSender<News>,
@@ -187,8 +205,17 @@ impl Watches {
         match key {
             Reference::Object(key) => tokio::spawn(watching::watch(key, clients, to)),
             Reference::RuntimeClass(name) => tokio::spawn(watching::watch_class(name, clients, to)),
-            Reference::Claim(key) => tokio::spawn(claims::keep_claim(key, clients, to)),
-            Reference::PersistentVolume(name) => tokio::spawn(claims::keep_volume(name, clients, to)),
+            Reference::Claim(key) => tokio::spawn(claims::keep_claim(key, self.refresh, clients, to)),
+            Reference::PersistentVolume(name) => {
+                tokio::spawn(claims::keep_volume(name, self.refresh, clients, to))
+            }
+            Reference::CsiDriver(name) => tokio::spawn(watching::watch_driver(name, clients, to)),
+            Reference::Attachment(key) => {
+                let node = self.node.clone();
+                tokio::spawn(attachments::keep(key, clients, node, to))
+            }
+            // Never asked for.
+            Reference::Driver(_) => tokio::spawn(std::future::pending()),
             Reference::TrustAnchors(key) => tokio::spawn(anchors::watch(key, self.bundles, clients, to)),
             Reference::Token(key) => {
                 let office = tokens::TokenContext {
@@ -224,22 +251,16 @@ impl State {
             stays
         });
         for (name, pod) in &set.pods {
-            let former = self.pods.get(name);
-            if former.is_some_and(|(seen, _)| Arc::ptr_eq(seen, pod)) {
-                continue;
+            match self.pods.get_mut(name) {
+                Some((seen, _)) if Arc::ptr_eq(seen, pod) => continue,
+                Some((seen, _)) => *seen = pod.clone(),
+                None => {
+                    self.pods.insert(name.clone(), (pod.clone(), BTreeSet::new()));
+                }
             }
-            let keys = match has_final_phase(pod.object.status.as_ref()) {
-                // None of its containers starts again.
-                true => BTreeSet::new(),
-                false => self.of.references(pod),
-            };
-            let former = self.pods.insert(name.clone(), (pod.clone(), keys.clone()));
-            for key in keys {
-                self.add_user(key, set.provenance, &begin);
-            }
-            // After the new references: one that both versions use is not requested again.
-            released.extend(former.into_iter().flat_map(|(_, keys)| keys));
+            self.refer(name, set.provenance, &begin);
         }
+        // After the new references: one that two pods of a name use is not requested again.
         for key in released {
             self.remove_user(&key);
         }
@@ -267,36 +288,71 @@ impl State {
             life: self.lives,
             is_stored: stored.is_some(),
             known: stored.unwrap_or(Some(Known::Asked)),
-            brings: None,
             _watch: AbortOnDropHandle::new(begin(key.clone(), self.lives)),
         };
-        self.watched.insert(key.clone(), watched);
-        self.follow(&key, provenance, begin);
+        self.watched.insert(key, watched);
     }
 
-    /// Brings what a watched object refers to up to date.
-    fn follow(
+    /// Brings the references of the pods up to date that have one to this object, if it refers to others itself.
+    fn follow(&mut self, key: &Reference, begin: &impl Fn(Reference, u64) -> JoinHandle<()>) {
+        if !matches!(
+            key,
+            Reference::Claim(_) | Reference::PersistentVolume(_) | Reference::CsiDriver(_)
+        ) {
+            return;
+        }
+        let refers = |(_, (_, keys)): &(&PodName, &(Arc<Pod>, BTreeSet<Reference>))| keys.contains(key);
+        let users: Vec<PodName> = self
+            .pods
+            .iter()
+            .filter(refers)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in users {
+            self.refer(&name, Provenance::Live, begin);
+        }
+    }
+
+    /// Brings the references of a pod up to date. An object that comes from the checkpoint refers to others at once.
+    fn refer(
         &mut self,
-        key: &Reference,
+        name: &PodName,
         provenance: Provenance,
         begin: &impl Fn(Reference, u64) -> JoinHandle<()>,
     ) {
-        let Some(watched) = self.watched.get_mut(key) else {
-            return;
-        };
-        let brings = match &watched.known {
-            Some(Known::Found(object)) => object.brings().filter(is_possible),
-            _ => None,
-        };
-        if watched.brings == brings {
-            return;
+        loop {
+            let Some((pod, had)) = self.pods.get(name) else {
+                return;
+            };
+            let keys = match has_final_phase(pod.object.status.as_ref()) {
+                // None of its containers starts again.
+                true => BTreeSet::new(),
+                false => self.of.references(pod, |key| self.known(key)),
+            };
+            if keys == *had {
+                return;
+            }
+            let added: Vec<Reference> = keys.difference(had).cloned().collect();
+            let removed: Vec<Reference> = had.difference(&keys).cloned().collect();
+            if let Some((_, had)) = self.pods.get_mut(name) {
+                *had = keys;
+            }
+            // Before those that go: an object that both use is not requested again.
+            for key in added {
+                self.add_user(key, provenance, begin);
+            }
+            for key in removed {
+                self.remove_user(&key);
+            }
         }
-        let former = std::mem::replace(&mut watched.brings, brings.clone());
-        if let Some(key) = brings {
-            self.add_user(key, provenance, begin);
-        }
-        if let Some(key) = former {
-            self.remove_user(&key);
+    }
+
+    /// What is known of an object. One that is not watched yet is as good as asked for.
+    fn known(&self, key: &Reference) -> Option<&Known> {
+        match self.watched.get(key) {
+            Some(watched) => watched.known.as_ref(),
+            None if is_possible(key) => Some(&Known::Asked),
+            None => None,
         }
     }
 
@@ -306,10 +362,7 @@ impl State {
             if watched.users > 0 {
                 return;
             }
-            let brings = self.watched.remove(key).and_then(|watched| watched.brings);
-            if let Some(key) = brings {
-                self.remove_user(&key);
-            }
+            self.watched.remove(key);
         }
     }
 
@@ -325,7 +378,7 @@ impl State {
         // A list after an interruption repeats known values: they must not wake the receivers.
         if watched.known != news.known {
             watched.known = news.known;
-            self.follow(&news.key, Provenance::Live, &begin);
+            self.follow(&news.key, &begin);
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
+use crate::model::csi::AttachmentKey;
 use crate::model::object::content::Content;
 use crate::model::object::kinds::{ConfigMap, RuntimeClass, Secret, TrustBundle};
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Reference, Selection, TrustAnchors};
@@ -41,6 +42,9 @@ enum Kind {
     TrustBundles,
     Claim,
     PersistentVolume,
+    CsiDriver,
+    /// The namespace field has the name of the node; the name is that of the driver, a circumflex, and the handle.
+    Attachment,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -70,7 +74,13 @@ impl Entry {
                 // It selects nothing, so there is no request to answer.
                 Selection::Nothing => return None,
             },
-            Reference::Token(_) => return None,
+            Reference::CsiDriver(name) => (Kind::CsiDriver, String::new(), name.clone()),
+            Reference::Attachment(key) => {
+                let AttachmentKey { driver, handle, node } = key;
+                (Kind::Attachment, node.clone(), format!("{driver}^{handle}"))
+            }
+            // A driver registers again.
+            Reference::Token(_) | Reference::Driver(_) => return None,
         };
         let content = match known {
             Some(Known::Found(object)) => Some(Stored::of(object)?),
@@ -105,6 +115,16 @@ impl Entry {
                 name: self.name,
             }),
             Kind::PersistentVolume => Reference::PersistentVolume(self.name),
+            Kind::CsiDriver => Reference::CsiDriver(self.name),
+            Kind::Attachment => {
+                // No name of a driver has a circumflex.
+                let (driver, handle) = self.name.split_once('^').unwrap_or_default();
+                Reference::Attachment(AttachmentKey {
+                    driver: driver.to_owned(),
+                    handle: handle.to_owned(),
+                    node: self.namespace,
+                })
+            }
             Kind::TrustBundle => Reference::TrustAnchors(TrustAnchors::Named(self.name)),
             Kind::TrustBundles => Reference::TrustAnchors(TrustAnchors::Signed {
                 signer: self.namespace,
@@ -158,7 +178,9 @@ impl Stored {
             Object::TrustBundle(bundle) => one(TRUST_BUNDLE, &bundle.pem.0),
             Object::Claim(claim) => one(JSON, &serde_json::to_vec(claim).ok()?),
             Object::PersistentVolume(volume) => one(JSON, &serde_json::to_vec(volume).ok()?),
-            Object::Token(_) => return None,
+            Object::CsiDriver(driver) => one(JSON, &serde_json::to_vec(driver).ok()?),
+            Object::Attachment(attachment) => one(JSON, &serde_json::to_vec(attachment).ok()?),
+            Object::Token(_) | Object::Driver(_) => return None,
         })
     }
 
@@ -178,6 +200,8 @@ impl Stored {
             }),
             Kind::Claim => Object::Claim(serde_json::from_slice(&one(JSON)?.0).ok()?),
             Kind::PersistentVolume => Object::PersistentVolume(serde_json::from_slice(&one(JSON)?.0).ok()?),
+            Kind::CsiDriver => Object::CsiDriver(serde_json::from_slice(&one(JSON)?.0).ok()?),
+            Kind::Attachment => Object::Attachment(serde_json::from_slice(&one(JSON)?.0).ok()?),
             Kind::TrustBundle | Kind::TrustBundles => Object::TrustBundle(TrustBundle {
                 pem: one(TRUST_BUNDLE).unwrap_or_else(|| Content::from("")),
             }),
@@ -199,6 +223,8 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::csi::{Attachment, CsiDriver};
+    use crate::model::driver::Driver;
     use crate::model::persistent::Claim;
 
     fn object(kind: ObjectKind, name: &str) -> Reference {
@@ -220,6 +246,28 @@ mod tests {
     fn read(text: serde_json::Value, key: Reference, object: Option<Object>) {
         let entry: Entry = serde_json::from_value(text).unwrap();
         assert_eq!(entry.into_object(), (key, Some(object)));
+    }
+
+    #[test]
+    fn drivers_and_attachments_are_kept_and_registrations_are_not() {
+        let kept = |key: Reference, object: Object| {
+            let known = Known::Found(object.clone().into());
+            let entry = Entry::of(&key, Some(&known)).unwrap();
+            read(serde_json::to_value(entry).unwrap(), key, Some(object));
+        };
+        let driver = CsiDriver::default();
+        kept(Reference::CsiDriver("d".to_owned()), Object::CsiDriver(driver));
+        let key = AttachmentKey {
+            driver: "d".to_owned(),
+            handle: "h^1".to_owned(),
+            node: "n".to_owned(),
+        };
+        let attachment = Attachment {
+            metadata: [("k".to_owned(), "v".to_owned())].into(),
+        };
+        kept(Reference::Attachment(key), Object::Attachment(attachment));
+        let known = Known::Found(Object::Driver(Driver::default().into()).into());
+        assert!(Entry::of(&Reference::Driver("d".to_owned()), Some(&known)).is_none());
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub(super) fn encode(
         let mut object = object.clone();
         object.metadata.managed_fields = None;
         file.pods.push(object);
-        wanted.extend(all_references(pod, &set.objects));
+        wanted.extend(all_references(pod, |key| set.objects.get(key)));
         for namespace in [name.namespace.as_str(), COMMON] {
             if let Some(own) = services.of_namespace(namespace) {
                 let own = own.iter().map(|(name, service)| (name.clone(), address(service)));
@@ -322,7 +322,10 @@ mod tests {
             .into_iter()
             .find(|key| matches!(key, Reference::Token(_)))
             .unwrap();
-        let given = Object::Token(Token("geheim".into()));
+        let given = Object::Token(Token {
+            content: "geheim".into(),
+            expires: jiff::Timestamp::MAX,
+        });
         set.objects.insert(key("s"), Known::Found(secret.clone().into()));
         set.objects.insert(key("unread"), Known::Unread("why".into()));
         set.objects.insert(token.clone(), Known::Found(given.into()));

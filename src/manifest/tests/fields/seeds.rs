@@ -54,7 +54,12 @@ const EVERYTHING: &str = r#"{
     {"name": "spare", "emptyDir": {}},
     {"name": "host", "hostPath": {"path": "/srv", "type": "Directory"}},
     {"name": "kept", "persistentVolumeClaim": {"claimName": "a", "readOnly": true}},
+    {"name": "raw", "persistentVolumeClaim": {"claimName": "b"}},
     {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}},
+    {"name": "driven", "csi": {
+      "driver": "csi.example.com", "fsType": "ext4", "readOnly": true, "volumeAttributes": {"size": "small"},
+      "nodePublishSecretRef": {"name": "a"}
+    }},
     {"name": "config", "configMap": {
       "name": "a", "optional": true, "defaultMode": 256, "items": [{"key": "k", "path": "p", "mode": 292}]
     }},
@@ -124,6 +129,7 @@ const EVERYTHING: &str = r#"{
       "exec": {"command": ["alive"]}, "initialDelaySeconds": 3, "timeoutSeconds": 4, "terminationGracePeriodSeconds": 5
     },
     "readinessProbe": {"tcpSocket": {"host": "192.0.2.4", "port": 80}, "successThreshold": 2},
+    "volumeDevices": [{"name": "raw", "devicePath": "/dev/raw"}],
     "volumeMounts": [
       {"name": "scratch", "mountPath": "/scratch", "readOnly": true, "recursiveReadOnly": "Enabled"},
       {"name": "scratch", "mountPath": "/part", "subPath": "part"},

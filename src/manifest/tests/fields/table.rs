@@ -170,14 +170,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("terminationMessagePath", Acts("plan/container.rs")),
             ("terminationMessagePolicy", Acts("plan/container.rs")),
             ("tty", Acts("plan/container.rs")),
-            (
-                "volumeDevices",
-                Refused(
-                    r#"{"containers": [{"name": "c", "image": "i:1", "volumeDevices": [{"name": "v", "devicePath": "/dev/v"}]}]}"#,
-                    "volumeDevices: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("volumeDevices", Acts("plan/container.rs")),
             ("volumeMounts", Acts("plan/container.rs")),
             ("workingDir", Acts("plan/container.rs")),
         ],
@@ -609,14 +602,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 ),
             ),
             ("configMap", Acts("plan/content.rs")),
-            (
-                "csi",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "csi": {"driver": "a"}}]}"#,
-                    "spec.volumes[0].csi: refers to an API object",
-                    YET,
-                ),
-            ),
+            ("csi", Acts("plan/csi.rs")),
             ("downwardAPI", Acts("plan/content.rs")),
             ("emptyDir", Acts("plan/volume.rs")),
             ("ephemeral", Acts("plan/claim.rs")),
@@ -767,6 +753,23 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
         &[
             ("claimName", Acts("plan/claim.rs")),
             ("readOnly", Acts("plan/claim.rs")),
+        ],
+    ),
+    (
+        "CSIVolumeSource",
+        &[
+            ("driver", Acts("plan/csi.rs")),
+            ("fsType", Acts("plan/csi.rs")),
+            ("nodePublishSecretRef", Acts("plan/csi.rs")),
+            ("readOnly", Acts("plan/csi.rs")),
+            ("volumeAttributes", Acts("plan/csi.rs")),
+        ],
+    ),
+    (
+        "VolumeDevice",
+        &[
+            ("devicePath", Acts("plan/container.rs")),
+            ("name", Acts("plan/container.rs")),
         ],
     ),
     (

@@ -1,5 +1,5 @@
 //! PersistentVolumeClaims and PersistentVolumes. A node may get those of its pods and may not watch them (Node
-//! authorizer), so each is requested again: often while a claim is not bound, and then slowly.
+//! authorizer), so each is requested again: often while a claim is not bound, and then slowly (`refresh`, with up to half of it added).
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::early::{self, News};
 use super::teller::ValueSender;
-use crate::manifest::convert;
+use crate::manifest::{convert, names};
 use crate::model::backoff::{self, Doubling};
+use crate::model::csi::{CsiSource, SecretName};
 use crate::model::object::{Known, Object};
-use crate::model::persistent::{Claim, ClaimKey, PersistentSource, PersistentVolume};
+use crate::model::persistent::{AccessMode, Claim, ClaimKey, PersistentSource, PersistentVolume};
 use crate::source::api::pods;
 
 /// The finalizer with which the control plane keeps a claim while pods use it.
@@ -28,24 +29,33 @@ const PROTECTION: &str = "kubernetes.io/pvc-protection";
 const UNBOUND: Doubling = Doubling::new(Duration::from_millis(250), Duration::from_secs(2));
 /// The waits after failed requests.
 const FAILED: Doubling = Doubling::new(Duration::from_millis(250), Duration::from_secs(15));
-/// How soon a claim that is bound, and its volume, are requested again, with up to half of it added.
-const REFRESH: Duration = Duration::from_secs(60);
 
 /// Sends a claim until the receiver is gone.
-pub(super) async fn keep_claim(key: ClaimKey, clients: watch::Receiver<kube::Client>, to: ValueSender) {
+pub(super) async fn keep_claim(
+    key: ClaimKey,
+    refresh: Duration,
+    clients: watch::Receiver<kube::Client>,
+    to: ValueSender,
+) {
     let api = |client| kube::Api::<k8s::PersistentVolumeClaim>::namespaced(client, &key.namespace);
-    keep(api, &key.name, clients, to, |claim| Ok(of_claim(claim))).await;
+    keep(api, &key.name, refresh, clients, to, |claim| Ok(of_claim(claim))).await;
 }
 
 /// Sends a volume until the receiver is gone.
-pub(super) async fn keep_volume(name: String, clients: watch::Receiver<kube::Client>, to: ValueSender) {
+pub(super) async fn keep_volume(
+    name: String,
+    refresh: Duration,
+    clients: watch::Receiver<kube::Client>,
+    to: ValueSender,
+) {
     let api = kube::Api::<k8s::PersistentVolume>::all;
-    keep(api, &name, clients, to, of_volume).await;
+    keep(api, &name, refresh, clients, to, of_volume).await;
 }
 
 async fn keep<K>(
     api: impl Fn(kube::Client) -> kube::Api<K>,
     name: &str,
+    refresh: Duration,
     mut clients: watch::Receiver<kube::Client>,
     to: ValueSender,
     read: fn(K) -> Result<Object, String>,
@@ -69,7 +79,7 @@ async fn keep<K>(
                 match is_settled {
                     true => {
                         unbound.reset();
-                        REFRESH
+                        refresh
                     }
                     false => unbound.fail(),
                 }
@@ -121,14 +131,17 @@ pub fn of_claim(claim: k8s::PersistentVolumeClaim) -> Object {
     let metadata = claim.metadata;
     let is_protected = metadata.finalizers.iter().flatten().any(|own| own == PROTECTION);
     let mut owners = metadata.owner_references.unwrap_or_default().into_iter();
-    let phase = claim.status.and_then(|status| status.phase);
+    let status = claim.status.unwrap_or_default();
+    let resize = status.allocated_resource_statuses.as_ref();
+    let resize = resize.and_then(|all| all.get("storage")).map(String::as_str);
     Object::Claim(Claim {
         uid: metadata.uid.unwrap_or_default(),
         owner: owners
             .find(|owner| owner.controller == Some(true))
             .map(|owner| owner.uid),
         is_leaving: metadata.deletion_timestamp.is_some() && !is_protected,
-        is_bound: phase.as_deref() == Some("Bound"),
+        is_bound: status.phase.as_deref() == Some("Bound"),
+        is_growing: matches!(resize, Some("NodeResizePending" | "NodeResizeInProgress")),
         volume: claim.spec.and_then(|spec| spec.volume_name).unwrap_or_default(),
     })
 }
@@ -136,24 +149,69 @@ pub fn of_claim(claim: k8s::PersistentVolumeClaim) -> Object {
 /// The object of a volume for pods; or why it is not used.
 pub fn of_volume(volume: k8s::PersistentVolume) -> Result<Object, String> {
     let spec = volume.spec.unwrap_or_default();
-    let source = match (&spec.host_path, &spec.local) {
-        (Some(own), _) => PersistentSource::HostPath {
+    let source = match (&spec.host_path, &spec.local, &spec.csi) {
+        (Some(own), _, _) => PersistentSource::HostPath {
             path: path(&own.path)?,
             kind: convert::host_path_kind(own.type_.as_deref()),
         },
-        (None, Some(own)) => PersistentSource::Local {
+        (None, Some(own), _) => PersistentSource::Local {
             path: path(&own.path)?,
         },
-        (None, None) => PersistentSource::Unsupported(source_name(&spec)),
+        (None, None, Some(own)) => PersistentSource::Csi(Box::new(csi(own)?)),
+        (None, None, None) => PersistentSource::Unsupported(source_name(&spec)),
     };
     let required = spec.node_affinity.and_then(|affinity| affinity.required);
+    let capacity = spec
+        .capacity
+        .as_ref()
+        .and_then(|capacity| capacity.get("storage"));
     Ok(Object::PersistentVolume(PersistentVolume {
+        capacity: capacity.map(|size| size.0.clone()).unwrap_or_default(),
         claim: spec.claim_ref.and_then(|claim| claim.uid),
         is_block: spec.volume_mode.as_deref() == Some("Block"),
         affinity: required.map(|required| convert::node_terms(&required)),
+        access: spec
+            .access_modes
+            .iter()
+            .flatten()
+            .filter_map(|mode| access(mode))
+            .collect(),
         mount_options: spec.mount_options.unwrap_or_default(),
         source,
     }))
+}
+
+/// What is kept of `spec.csi`. The name of the driver becomes part of paths.
+fn csi(own: &k8s::CSIPersistentVolumeSource) -> Result<CsiSource, String> {
+    if let Some(complaint) = names::csi_driver(&own.driver) {
+        return Err(format!("the driver {:?} {complaint}", own.driver));
+    }
+    let secret = |own: &Option<k8s::SecretReference>| {
+        let own = own.as_ref()?;
+        Some(SecretName {
+            namespace: own.namespace.clone().unwrap_or_default(),
+            name: own.name.clone().unwrap_or_default(),
+        })
+    };
+    Ok(CsiSource {
+        driver: own.driver.clone(),
+        handle: own.volume_handle.clone(),
+        fs_type: own.fs_type.clone().unwrap_or_default(),
+        attributes: own.volume_attributes.clone().unwrap_or_default(),
+        stage_secret: secret(&own.node_stage_secret_ref),
+        publish_secret: secret(&own.node_publish_secret_ref),
+        expand_secret: secret(&own.node_expand_secret_ref),
+    })
+}
+
+fn access(mode: &str) -> Option<AccessMode> {
+    Some(match mode {
+        "ReadWriteOnce" => AccessMode::OneNode,
+        "ReadOnlyMany" => AccessMode::Readers,
+        "ReadWriteMany" => AccessMode::Many,
+        "ReadWriteOncePod" => AccessMode::OnePod,
+        _ => return None,
+    })
 }
 
 /// The name of a volume's source, as it stands in `spec`. By its JSON, so that a type that a later version of Kubernetes
@@ -201,7 +259,7 @@ mod tests {
                 "capacity": {"storage": "1Gi"}, "mountOptions": ["ro"],
             }),
             expect![[
-                r#"{"claim":"u","is_block":false,"affinity":null,"mount_options":["ro"],"source":{"HostPath":{"path":"/srv/a","kind":"DirectoryOrCreate"}}}"#
+                r#"{"claim":"u","is_block":false,"affinity":null,"access":[],"mount_options":["ro"],"source":{"HostPath":{"path":"/srv/a","kind":"DirectoryOrCreate"}}}"#
             ]],
         );
         check_volume(
@@ -212,13 +270,13 @@ mod tests {
                 ]}},
             }),
             expect![[
-                r#"{"claim":null,"is_block":true,"affinity":[{"labels":[{"key":"kubernetes.io/hostname","test":{"In":["n1"]}}],"fields":[]}],"mount_options":[],"source":{"Local":{"path":"/mnt/d"}}}"#
+                r#"{"claim":null,"is_block":true,"affinity":[{"labels":[{"key":"kubernetes.io/hostname","test":{"In":["n1"]}}],"fields":[]}],"access":[],"mount_options":[],"source":{"Local":{"path":"/mnt/d"}}}"#
             ]],
         );
         check_volume(
             serde_json::json!({"nfs": {"server": "s", "path": "/"}, "claimRef": {"uid": "u"}}),
             expect![[
-                r#"{"claim":"u","is_block":false,"affinity":null,"mount_options":[],"source":{"Unsupported":"nfs"}}"#
+                r#"{"claim":"u","is_block":false,"affinity":null,"access":[],"mount_options":[],"source":{"Unsupported":"nfs"}}"#
             ]],
         );
         for bad in ["srv", "/srv/../etc", ""] {

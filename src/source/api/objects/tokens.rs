@@ -101,7 +101,10 @@ fn unread(to: &ValueSender, why: String) -> Result<(), super::teller::Ended> {
 }
 
 fn object(given: IssuedToken) -> Object {
-    Object::Token(Token(Content::from(given.text.as_str())))
+    Object::Token(Token {
+        content: Content::from(given.text.as_str()),
+        expires: given.expires,
+    })
 }
 
 /// Waits for a wall-clock time, in which a token's expiry is given.

@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::storage::v1::{self as storage, CSIDriver};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watch_object};
 use serde::de::DeserializeOwned;
@@ -14,12 +15,16 @@ use tokio::sync::watch;
 use super::teller::ValueSender;
 use crate::manifest::{key_complaint, names};
 use crate::model::bounds;
+use crate::model::csi::{CsiDriver, GroupPolicy, Lifecycle, TokenRequest};
 use crate::model::object::content::Content;
 use crate::model::object::kinds;
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
 use crate::source::api::pace::Pace;
 use crate::source::api::pods;
+
+/// How long a token for a driver is valid that does not say so, in seconds (`TokenRequest`'s default).
+const TOKEN_SECONDS: i64 = 3600;
 
 /// Sends the object until the receiver is gone, or until the object is immutable.
 pub(super) async fn watch(key: ObjectKey, clients: watch::Receiver<kube::Client>, to: ValueSender) {
@@ -48,6 +53,13 @@ pub(super) async fn watch_class(name: String, clients: watch::Receiver<kube::Cli
         of_class,
     )
     .await;
+}
+
+/// Likewise for a CSIDriver.
+pub(super) async fn watch_driver(name: String, clients: watch::Receiver<kube::Client>, to: ValueSender) {
+    let api = kube::Api::<CSIDriver>::all;
+    let unread = "the API server does not answer";
+    follow(api, &name, unread, clients, to, |driver| Ok(of_driver(driver))).await;
 }
 
 /// `unread` is sent where the API server does not answer.
@@ -161,6 +173,37 @@ pub fn of_class(object: RuntimeClass) -> Result<Object, String> {
         return Err(format!("the handler {handler:?} of the RuntimeClass {complaint}"));
     }
     Ok(Object::RuntimeClass(kinds::RuntimeClass { handler }))
+}
+
+/// The object of a CSIDriver for pods, with the defaults of the API.
+pub(super) fn of_driver(object: CSIDriver) -> Object {
+    let spec = object.spec;
+    let lifecycle = |mode: &String| match mode.as_str() {
+        "Persistent" => Some(Lifecycle::Persistent),
+        "Ephemeral" => Some(Lifecycle::Ephemeral),
+        _ => None,
+    };
+    let modes = spec.volume_lifecycle_modes.as_ref();
+    let token = |request: &storage::TokenRequest| TokenRequest {
+        audience: request.audience.clone(),
+        seconds: request.expiration_seconds.unwrap_or(TOKEN_SECONDS),
+    };
+    Object::CsiDriver(CsiDriver {
+        attaches: spec.attach_required.unwrap_or(true),
+        tells_of_pods: spec.pod_info_on_mount.unwrap_or(false),
+        group_policy: match spec.fs_group_policy.as_deref() {
+            Some("File") => GroupPolicy::Always,
+            Some("None") => GroupPolicy::Never,
+            _ => GroupPolicy::OfOneNode,
+        },
+        lifecycles: match modes {
+            Some(modes) => modes.iter().filter_map(lifecycle).collect(),
+            None => vec![Lifecycle::Persistent],
+        },
+        tokens: spec.token_requests.iter().flatten().map(token).collect(),
+        tokens_are_secrets: spec.service_account_token_in_secrets.unwrap_or(false),
+        republishes: spec.requires_republish.unwrap_or(false),
+    })
 }
 
 fn bytes((key, bytes): (String, ByteString)) -> (String, Content) {

@@ -1,0 +1,92 @@
+//! The data files of volumes, in the kubelet's places and format.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::act::mount;
+use crate::disk::write::{self, Writing};
+use crate::model::csi_request::{DATA_FILE, VolumeData};
+
+/// Writes the data file in a directory, atomically; creates the directory.
+pub(super) fn save(dir: &Path, data: &VolumeData) -> io::Result<()> {
+    let writing = Writing {
+        directories: 0o750,
+        ..Writing::within_umask()
+    };
+    write::write(&dir.join(DATA_FILE), &serde_json::to_vec(data)?, writing)
+}
+
+/// The data file in a directory; `None`: there is none.
+pub(super) fn load(dir: &Path) -> io::Result<Option<VolumeData>> {
+    let path = dir.join(DATA_FILE);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let data = serde_json::from_slice(&text).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+    })?;
+    Ok(Some(data))
+}
+
+/// Removes an empty directory, if it is there, and nothing is mounted on it. What is mounted is not touched: it may hang.
+pub(super) fn remove_mount_dir(dir: &Path) -> io::Result<Left> {
+    match mount::is_mount_point(dir) {
+        Ok(true) => Ok(Left::Mounted),
+        Ok(false) => absent_is_fine(fs::remove_dir(dir)).map(|()| Left::Nothing),
+        Err(error) if is_absent(&error) => Ok(Left::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is left of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// Something is mounted on it.
+    Mounted,
+}
+
+impl Left {
+    /// The error, where something is left.
+    pub(super) fn refused(self, dir: &Path) -> io::Result<()> {
+        match self {
+            Left::Nothing => Ok(()),
+            Left::Mounted => Err(io::Error::other(format!(
+                "something is still mounted at {}",
+                dir.display()
+            ))),
+        }
+    }
+}
+
+/// What to do where something that is to be removed is not there: nothing.
+pub(super) fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if is_absent(&error) => Ok(()),
+        result => result,
+    }
+}
+
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// The names in a directory; none if it is not there.
+pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string());
+    }
+    Ok(names)
+}

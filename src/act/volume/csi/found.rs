@@ -1,0 +1,108 @@
+//! What the data files say of the volumes on the node: at the agent's start.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::data;
+use super::entry::{Device, Effect, Entry, Place, User};
+use crate::act::mount;
+use crate::model::csi_request::{VolumeData, device_dir, devices, plugin_dir};
+use crate::model::pod::PodUid;
+
+/// What the data files below the directory say.
+pub(super) fn read(root: &Path) -> io::Result<BTreeMap<Device, Entry>> {
+    let mut entries = BTreeMap::new();
+    let staged = |device: Device, entries: &mut BTreeMap<Device, Entry>| {
+        entries.entry(device).or_default().staged = Effect::Unsure;
+    };
+    for driver in data::names(&plugin_dir(root))? {
+        if driver == "volumeDevices" {
+            continue;
+        }
+        let dir = plugin_dir(root).join(&driver);
+        for sum in data::names(&dir)? {
+            if let Some(data) = load(&dir.join(&sum)) {
+                let device = Device {
+                    driver: data.driver_name,
+                    handle: data.volume_handle,
+                    place: Place::Files,
+                };
+                staged(device, &mut entries);
+            }
+        }
+    }
+    for name in data::names(&devices(root))? {
+        if let Some(device) = block(root, &name) {
+            staged(device, &mut entries);
+        }
+    }
+    let mut are_users_known = true;
+    for pod in data::names(&root.join("pods"))? {
+        are_users_known &= read_pod(root, &pod, &mut entries)?;
+    }
+    if !are_users_known {
+        // What seems to be unused may be what that pod has.
+        entries.retain(|_, entry| !entry.users.is_empty());
+    }
+    Ok(entries)
+}
+
+/// Answers whether it is known what all volumes are that are mounted for the pod.
+fn read_pod(root: &Path, pod: &str, entries: &mut BTreeMap<Device, Entry>) -> io::Result<bool> {
+    let dir = root.join("pods").join(pod);
+    let mut add = |device: Device, name: String| {
+        let user = User {
+            published: Effect::Unsure,
+            name,
+            since: Timestamp::now(),
+        };
+        let users = &mut entries.entry(device).or_default().users;
+        users.insert(PodUid(pod.to_owned()), user);
+    };
+    let volumes = dir.join("volumes/kubernetes.io~csi");
+    let mut are_known = true;
+    for name in data::names(&volumes)? {
+        let Some(data) = load(&volumes.join(&name)) else {
+            let target = volumes.join(&name).join("mount");
+            if mount::is_mount_point(&target).unwrap_or(false) {
+                tracing::warn!(path = %target.display(), "it is not known what is mounted there, so no volume that \
+                 seems unused is taken down");
+                are_known = false;
+            }
+            continue;
+        };
+        let device = Device {
+            driver: data.driver_name,
+            handle: data.volume_handle,
+            place: Place::Files,
+        };
+        add(device, name);
+    }
+    for name in data::names(&dir.join("volumeDevices/kubernetes.io~csi"))? {
+        if let Some(device) = block(root, &name) {
+            add(device, name);
+        }
+    }
+    Ok(are_known)
+}
+
+/// The device of a PersistentVolume, by its data file.
+pub(super) fn block(root: &Path, name: &str) -> Option<Device> {
+    let data = load(&device_dir(root, name).join("data"))?;
+    Some(Device {
+        driver: data.driver_name,
+        handle: data.volume_handle,
+        place: Place::Block(name.to_owned()),
+    })
+}
+
+/// A data file, if there is one that can be read.
+pub(super) fn load(dir: &Path) -> Option<VolumeData> {
+    data::load(dir).unwrap_or_else(|error| {
+        tracing::warn!("cannot read what a volume is: {error}");
+        None
+    })
+}

@@ -1,0 +1,243 @@
+//! Which volumes of drivers are on the node, and which pods use them.
+//!
+//! The kubelet's data files are what is kept: at its start the agent reads them. Between them and what a driver has done
+//! there is always a moment, so a volume found there may or may not be staged or published. The calls may be made again
+//! (CSI specification, *idempotent*), and are, before anybody relies on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::entry::{Device, Effect, Entry, Place, Turn, User};
+use super::found;
+use crate::csi::Socket;
+use crate::model::csi_request::CsiRequest;
+use crate::model::driver::{Driver, Drivers};
+use crate::model::mounted::{MountedVolume, MountedVolumes, VolumeUse};
+use crate::model::pod::PodUid;
+
+/// The volumes of drivers on the node. Clones share them.
+#[derive(Debug, Clone)]
+pub struct CsiVolumes(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    /// `None`: nothing is asked of drivers.
+    drivers: Option<watch::Receiver<Arc<Drivers>>>,
+    entries: Mutex<BTreeMap<Device, Entry>>,
+    mounted: watch::Sender<Arc<MountedVolumes>>,
+    /// Counts the pods that have left a volume.
+    left: watch::Sender<u64>,
+}
+
+impl CsiVolumes {
+    /// Reads what is below `root`, the directory of the node's state. What cannot be read is logged and left alone.
+    pub fn open(root: &Path, drivers: watch::Receiver<Arc<Drivers>>) -> CsiVolumes {
+        let entries = found::read(root).unwrap_or_else(|error| {
+            tracing::error!("cannot read which volumes of drivers are on the node: {error}");
+            BTreeMap::new()
+        });
+        let volumes = CsiVolumes(Arc::new(Inner {
+            root: root.to_owned(),
+            drivers: Some(drivers),
+            entries: Mutex::new(entries),
+            mounted: watch::channel(Arc::default()).0,
+            left: watch::channel(0).0,
+        }));
+        volumes.publish(&volumes.entries());
+        volumes
+    }
+
+    /// What is where; changes wake the receiver.
+    pub fn mounted(&self) -> watch::Receiver<Arc<MountedVolumes>> {
+        self.0.mounted.subscribe()
+    }
+
+    /// Grows whenever a pod has left a volume, which another may wait for.
+    pub fn left(&self) -> watch::Receiver<u64> {
+        self.0.left.subscribe()
+    }
+
+    /// The drivers; `None`: where pods are removed without them, what they have mounted is only unmounted.
+    pub(super) fn drivers(&self) -> Option<watch::Receiver<Arc<Drivers>>> {
+        self.0.drivers.clone()
+    }
+
+    /// A driver that is registered now.
+    pub(super) fn driver(&self, name: &str) -> Option<(Arc<Driver>, Socket)> {
+        let drivers = self.0.drivers.as_ref()?.borrow();
+        let driver = drivers.by_name.get(name)?.clone();
+        let socket = Socket::at(&driver.endpoint);
+        Some((driver, socket))
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Makes the pod one of the volume's users and returns the volume's turn; or refuses, where it is for one pod and
+    /// another has it.
+    pub(super) fn enter(&self, request: &CsiRequest, pod: &PodUid) -> Result<Turn, String> {
+        let mut entries = self.entries();
+        let entry = entries.entry(Device::of(request)).or_default();
+        let is_other = |(uid, user): (&PodUid, &User)| uid != pod && user.published != Effect::None;
+        if request.is_exclusive && entry.users.iter().any(is_other) {
+            return Err(
+                "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+                    .to_owned(),
+            );
+        }
+        entry.attaches = Some(request.attaches);
+        entry.users.entry(pod.clone()).or_insert_with(|| User {
+            published: Effect::None,
+            name: request.name.clone(),
+            since: Timestamp::now(),
+        });
+        Ok(entry.turn.clone())
+    }
+
+    /// The volume's turn, for who takes something of it down.
+    pub(super) fn turn(&self, device: &Device) -> Turn {
+        let mut entries = self.entries();
+        entries.entry(device.clone()).or_default().turn.clone()
+    }
+
+    pub(super) fn staged(&self, device: &Device) -> Effect {
+        let entries = self.entries();
+        entries.get(device).map_or(Effect::None, |entry| entry.staged)
+    }
+
+    pub(super) fn published(&self, device: &Device, pod: &PodUid) -> Effect {
+        let entries = self.entries();
+        let user = entries.get(device).and_then(|entry| entry.users.get(pod));
+        user.map_or(Effect::None, |user| user.published)
+    }
+
+    pub(super) fn set_staged(&self, device: &Device, staged: Effect) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(device) {
+            entry.staged = staged;
+        }
+        self.publish(&entries);
+    }
+
+    pub(super) fn set_published(&self, device: &Device, pod: &PodUid, published: Effect) {
+        let mut entries = self.entries();
+        if let Some(user) = entries.get_mut(device).and_then(|entry| entry.users.get_mut(pod)) {
+            if published == Effect::Done && user.published != Effect::Done {
+                user.since = Timestamp::now();
+            }
+            user.published = published;
+        }
+        self.publish(&entries);
+    }
+
+    /// The pod uses the volume no more.
+    pub(super) fn leave(&self, device: &Device, pod: &PodUid) {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(device) {
+            entry.users.remove(pod);
+        }
+        forget_unused(&mut entries);
+        self.publish(&entries);
+        self.0.left.send_modify(|count| *count += 1);
+    }
+
+    /// The pod uses no volume any more of which nothing was published.
+    pub(super) fn leave_all(&self, pod: &PodUid) {
+        let mut entries = self.entries();
+        let mut changes = false;
+        for entry in entries.values_mut() {
+            let is_waiting = |user: &User| user.published == Effect::None;
+            if entry.users.get(pod).is_some_and(is_waiting) {
+                entry.users.remove(pod);
+                changes = true;
+            }
+        }
+        if changes {
+            forget_unused(&mut entries);
+            self.publish(&entries);
+        }
+    }
+
+    /// Whether a pod uses the volume.
+    pub(super) fn is_used(&self, device: &Device) -> bool {
+        let entries = self.entries();
+        entries.get(device).is_some_and(|entry| !entry.users.is_empty())
+    }
+
+    /// The volumes that are or may be staged and that no pod uses.
+    pub(super) fn unused(&self) -> BTreeSet<Device> {
+        let entries = self.entries();
+        let unused = entries
+            .iter()
+            .filter(|(_, entry)| entry.users.is_empty() && entry.staged != Effect::None);
+        unused.map(|(device, _)| device.clone()).collect()
+    }
+
+    /// Nothing is staged any more of a volume that nobody uses.
+    pub(super) fn set_unstaged(&self, device: &Device) {
+        self.set_staged(device, Effect::None);
+        let mut entries = self.entries();
+        forget_unused(&mut entries);
+        self.publish(&entries);
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Device, Entry>> {
+        // Who panicked meanwhile left values behind that are as good as any.
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn publish(&self, entries: &BTreeMap<Device, Entry>) {
+        let all = MountedVolumes(entries.iter().map(row).collect());
+        self.0.mounted.send_if_modified(|before| {
+            let changes = **before != all;
+            if changes {
+                *before = Arc::new(all);
+            }
+            changes
+        });
+    }
+}
+
+/// Of an agent that asks nothing of drivers.
+impl Default for CsiVolumes {
+    fn default() -> CsiVolumes {
+        CsiVolumes(Arc::new(Inner {
+            root: PathBuf::new(),
+            drivers: None,
+            entries: Mutex::default(),
+            mounted: watch::channel(Arc::default()).0,
+            left: watch::channel(0).0,
+        }))
+    }
+}
+
+/// Who waits for a volume's turn is one of its users, but for who unstages it.
+fn forget_unused(entries: &mut BTreeMap<Device, Entry>) {
+    entries.retain(|_, entry| !entry.users.is_empty() || entry.staged != Effect::None);
+}
+
+fn row((device, entry): (&Device, &Entry)) -> MountedVolume {
+    let user = |(pod, user): (&PodUid, &User)| VolumeUse {
+        pod: pod.clone(),
+        name: user.name.clone(),
+        is_published: user.published == Effect::Done,
+        since: user.since,
+    };
+    MountedVolume {
+        driver: device.driver.clone(),
+        handle: device.handle.clone(),
+        is_block: device.place != Place::Files,
+        attaches: entry.attaches,
+        is_staged: entry.staged != Effect::None,
+        users: entry.users.iter().map(user).collect(),
+    }
+}
