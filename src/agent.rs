@@ -51,6 +51,7 @@ use crate::act::files::FilePlaces;
 use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
+use crate::act::user_ranges::PodUsers;
 use crate::ask::Names;
 use crate::cgroup::{self, Cgroups};
 use crate::config::{Config, credential_providers};
@@ -240,6 +241,7 @@ fn act_context(
         files: FilePlaces::default(),
         projects: project_ids(config),
         csi: Default::default(),
+        users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, config.node.max_pods),
         network_cache: Default::default(),
         beginnings,
         counters: Arc::default(),

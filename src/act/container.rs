@@ -15,14 +15,16 @@ use super::effect::{Effect, Fact, ImageFound, Made};
 use super::endings::Ended;
 use super::failure::{abandoned, call_failure, failure, gone};
 use super::files::Whose;
-use super::{env_file, hook, sub_path, symbol};
-use crate::cri::Runtime;
+use super::{env_file, hook, image_mount, sub_path, symbol, user_mapping};
+use crate::cri::{NewerFields, Runtime};
 use crate::disk::write::remove_if_there;
 use crate::model::error_chain::chain;
+use crate::model::image_mount::ImageMount;
 use crate::model::outcome::{Done, SlowAction, StepError};
 use crate::model::reason;
 use crate::model::request::{ContainerRef, ContainerRequest, HookCall, SandboxRef, SubPathMount};
 use crate::model::run_as::ImageUser;
+use crate::model::stop_signal::StopSignal;
 
 /// The least grace period that remains for a container after its hook, however long that took.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
@@ -57,7 +59,7 @@ pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result
         before,
         mut turn,
     } = stop;
-    work.begins(container, what);
+    work.begins(Some(container), what);
     let stop = async {
         let began = Instant::now();
         let hook = hook::pre_stop(work, id, before, grace, made).await;
@@ -138,6 +140,7 @@ pub(super) async fn create(
         stop_signal,
         termination_file,
         mut sub_paths,
+        mut image_mounts,
         refusal,
     } = request;
     let misconfigured = |message| failure(reason::waiting::CREATE_CONTAINER_CONFIG_ERROR, message);
@@ -146,26 +149,26 @@ pub(super) async fn create(
     }
     let sandbox = match sandbox {
         SandboxRef::Id(id) => id,
-        SandboxRef::Made => made
-            .sandbox
-            .clone()
-            .ok_or_else(|| misconfigured("the pod has no sandbox".to_owned()))?,
+        SandboxRef::Made => made.sandbox().map_err(misconfigured)?,
     };
+    image_mount::fill_in(&mut config, &image_mounts, made)?;
     if let Some(found) = made.images.get(&container) {
-        if let Some(refusal) = &found.refusal {
-            return Err(misconfigured(refusal.clone()));
-        }
-        fill_in_image(&mut config, found);
+        fill_in_image(&mut config, found).map_err(misconfigured)?;
     }
-    env_file::resolve(work, &container, &env_files, &mut config, &mut sub_paths).await?;
-    symbol::resolve(runtime, &sandbox, &mut config, &mut sub_paths).await?;
+    let mut paths = paths(&mut sub_paths, &mut image_mounts);
+    env_file::resolve(work, &container, &env_files, &mut config, &mut paths).await?;
+    symbol::resolve(runtime, &sandbox, &mut config, &mut paths).await?;
+    let mut sandbox_config = Arc::unwrap_or_clone(sandbox_config);
+    let mapped = user_mapping::fill_in_container(work, &mut config, &mut sandbox_config).await;
+    mapped.map_err(misconfigured)?;
     for part in sub_paths {
         mount_part(work, &container, part).await?;
     }
     let log = Path::new(&sandbox_config.log_directory).join(&config.log_path);
     make_files(&container, &log, termination_file.as_deref()).map_err(misconfigured)?;
+    let newer = newer(stop_signal, image_mounts);
     match runtime
-        .create_container(sandbox, config, Arc::unwrap_or_clone(sandbox_config), stop_signal)
+        .create_container(sandbox, config, sandbox_config, newer)
         .await
     {
         Ok(id) => Ok(Effect {
@@ -178,6 +181,22 @@ pub(super) async fn create(
             &error,
         )),
     }
+}
+
+fn newer(stop_signal: Option<StopSignal>, images: Vec<ImageMount>) -> NewerFields {
+    let parts = images.into_iter().map(|mount| (mount.index, mount.sub_path));
+    NewerFields {
+        stop_signal,
+        image_sub_paths: parts.collect(),
+    }
+}
+
+/// The paths of the parts of volumes that the container mounts, which may have placeholders.
+fn paths<'a>(sub_paths: &'a mut [SubPathMount], images: &'a mut [ImageMount]) -> Vec<&'a mut String> {
+    let of_volumes = sub_paths.iter_mut().map(|part| &mut part.path);
+    of_volumes
+        .chain(images.iter_mut().map(|mount| &mut mount.sub_path))
+        .collect()
 }
 
 /// The files that must be there before the container is created.
@@ -257,7 +276,10 @@ pub(super) async fn start(
 
 /// The image reference from the runtime, and the image's own user if the manifest sets none (kuberuntime
 /// `determineEffectiveSecurityContext`).
-fn fill_in_image(config: &mut v1::ContainerConfig, found: &ImageFound) {
+fn fill_in_image(config: &mut v1::ContainerConfig, found: &ImageFound) -> Result<(), String> {
+    if let Some(refusal) = &found.refusal {
+        return Err(refusal.clone());
+    }
     let spec = config.image.get_or_insert_default();
     if spec.user_specified_image.is_empty() {
         spec.user_specified_image = std::mem::take(&mut spec.image);
@@ -275,6 +297,7 @@ fn fill_in_image(config: &mut v1::ContainerConfig, found: &ImageFound) {
             ImageUser::Name(name) => context.run_as_username.clone_from(name),
         }
     }
+    Ok(())
 }
 
 fn make_log_dir(log: &Path) -> io::Result<()> {
@@ -466,7 +489,7 @@ mod tests {
                 user,
                 refusal: None,
             };
-            fill_in_image(&mut config, &found);
+            fill_in_image(&mut config, &found).unwrap();
             let image = config.image.unwrap();
             assert_eq!(
                 (&*image.image, &*image.user_specified_image),

@@ -16,6 +16,7 @@ use super::projects::ProjectIds;
 use super::pull_records::PullRecords;
 use super::registry::DockerConfig;
 use super::turn::Turns;
+use super::user_ranges::PodUsers;
 use super::volume::csi::CsiVolumes;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
@@ -55,6 +56,8 @@ pub struct ActContext {
     pub csi: CsiVolumes,
     /// The project IDs of emptyDirs.
     pub projects: ProjectIds,
+    /// The IDs of pods with user namespaces.
+    pub users: PodUsers,
     /// What the runtime remembers of attached networks.
     pub network_cache: NetworkCache,
     /// Receives a report when a lengthy step starts; there may be no receiver.
@@ -73,12 +76,12 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Reports that a lengthy step has started.
-    pub(super) fn begins(&self, container: &str, what: SlowAction) {
+    pub(super) fn begins(&self, container: Option<&str>, what: SlowAction) {
         // If pods are only removed, there is no receiver.
         let _ = self.context.beginnings.send(StepStarted {
             pod: self.pod.clone(),
             uid: self.uid.clone(),
-            container: container.to_owned(),
+            container: container.map(str::to_owned),
             at: Timestamp::now(),
             what,
         });
@@ -99,7 +102,7 @@ impl Work<'_> {
         }
         let message = what();
         tracing::warn!("still waiting: {message}");
-        self.begins("", SlowAction::Wait { reason, message });
+        self.begins(None, SlowAction::Wait { reason, message });
         work.await
     }
 

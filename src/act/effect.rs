@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::outcome::Done;
+use crate::model::outcome::{Done, StepError, StepReport};
 use crate::model::run_as::ImageUser;
+use crate::model::step::Subject;
 
 /// What earlier stages of the plan created, to resolve symbolic references in later ones.
 #[derive(Debug, Default)]
 pub(super) struct Made {
     pub(super) sandbox: Option<String>,
     pub(super) images: BTreeMap<String, ImageFound>,
+    /// By volume: the runtime's reference, or why there is none.
+    pub(super) volume_images: BTreeMap<String, Result<String, StepError>>,
     pub(super) containers: BTreeMap<String, String>,
 }
 
@@ -24,6 +27,7 @@ pub(super) struct Effect {
 pub(super) enum Fact {
     Sandbox(String),
     Image(String, ImageFound),
+    VolumeImage(String, String),
     Container(String, String),
 }
 
@@ -35,11 +39,28 @@ impl Effect {
 }
 
 impl Made {
+    /// The sandbox that this plan has created.
+    pub(super) fn sandbox(&self) -> Result<String, String> {
+        self.sandbox
+            .clone()
+            .ok_or_else(|| "the pod has no sandbox".to_owned())
+    }
+
+    /// Notes a step whose failure fails later steps.
+    pub(super) fn note_failure(&mut self, report: &StepReport) {
+        if let (Subject::ImageVolume(volume), Err(error)) = (&report.subject, &report.result) {
+            self.volume_images.insert(volume.clone(), Err(error.clone()));
+        }
+    }
+
     pub(super) fn note(&mut self, fact: Fact) {
         match fact {
             Fact::Sandbox(id) => self.sandbox = Some(id),
             Fact::Image(container, found) => {
                 self.images.insert(container, found);
+            }
+            Fact::VolumeImage(volume, reference) => {
+                self.volume_images.insert(volume, Ok(reference));
             }
             Fact::Container(container, id) => {
                 self.containers.insert(container, id);

@@ -1,4 +1,4 @@
-//! The step that ensures a container's image (kubelet `pkg/kubelet/images/image_manager.go`).
+//! The steps that ensure the images of containers and volumes (kubelet `pkg/kubelet/images/image_manager.go`).
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::effect::{Effect, Fact, ImageFound};
 use super::failure::{abandoned, failure};
 use super::pull::{self, inspect, node_credentials};
 use crate::counters::EnsureImage;
+use crate::model::image_mount::VolumeImageRequest;
 use crate::model::image_ref::ImageRef;
 use crate::model::outcome::{Done, SlowAction, StepError};
 use crate::model::pod::PullPolicy;
@@ -28,10 +29,70 @@ fn user(image: &v1::Image) -> ImageUser {
     }
 }
 
-/// Ensures the image according to the pull policy.
+/// An image to ensure, whatever for.
+struct Wanted<'a> {
+    /// As the manifest writes it.
+    image: &'a str,
+    pull: PullPolicy,
+    /// The pod's own.
+    credentials: &'a Result<Vec<Credential>, String>,
+    /// The container that the events of the pull are about; `None`: the pod.
+    container: Option<&'a str>,
+}
+
+/// An image that is present now.
+struct Present {
+    /// The runtime's reference.
+    reference: String,
+    image: v1::Image,
+    done: Done,
+}
+
+/// Ensures the image of a container according to the pull policy.
 pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Effect, StepError> {
-    let reference = ImageRef::parse(&request.image).map_err(|wrong| {
-        let image = &request.image;
+    let wanted = Wanted {
+        image: &request.image,
+        pull: request.pull,
+        credentials: &request.credentials,
+        container: Some(&request.container),
+    };
+    let present = make_present(work, wanted).await?;
+    let user = user(&present.image);
+    let refusal = request
+        .run_as
+        .refusal(&user, work.pod, work.uid, &request.container);
+    let found = ImageFound {
+        reference: present.reference,
+        user,
+        refusal,
+    };
+    Ok(Effect {
+        done: present.done,
+        fact: Some(Fact::Image(request.container, found)),
+    })
+}
+
+/// Ensures the image of a volume according to the volume's pull policy.
+pub(super) async fn ensure_of_volume(
+    work: &Work<'_>,
+    request: VolumeImageRequest,
+) -> Result<Effect, StepError> {
+    let wanted = Wanted {
+        image: &request.image,
+        pull: request.pull,
+        credentials: &request.credentials,
+        container: None,
+    };
+    let present = make_present(work, wanted).await?;
+    Ok(Effect {
+        done: present.done,
+        fact: Some(Fact::VolumeImage(request.volume, present.reference)),
+    })
+}
+
+async fn make_present(work: &Work<'_>, wanted: Wanted<'_>) -> Result<Present, StepError> {
+    let reference = ImageRef::parse(wanted.image).map_err(|wrong| {
+        let image = wanted.image;
         let message = format!(
             "Failed to apply default image tag {image:?}: couldn't parse image name {image:?}: {wrong}"
         );
@@ -40,45 +101,45 @@ pub(super) async fn ensure(work: &Work<'_>, request: ImageRequest) -> Result<Eff
     let name = reference.with_default_tag().to_string();
     let runtime = &work.context.runtime;
     let images = &work.context.counters.images;
-    let present = match request.pull {
+    let present = match wanted.pull {
         PullPolicy::Always => Ok(None),
         PullPolicy::IfNotPresent | PullPolicy::Never => inspect(runtime, &name).await,
     };
-    let present = present.inspect_err(|_| images.ensured(request.pull, EnsureImage::Unknown))?;
+    let present = present.inspect_err(|_| images.ensured(wanted.pull, EnsureImage::Unknown))?;
     if let Some(image) = present
-        && may_use(work, &request, &image).await?
+        && may_use(work, &wanted, &image).await?
     {
-        images.ensured(request.pull, EnsureImage::Present);
-        return Ok(found(work, request, image));
+        images.ensured(wanted.pull, EnsureImage::Present);
+        return Ok(found(&wanted, image));
     }
-    let what = match request.pull {
+    let what = match wanted.pull {
         PullPolicy::Always => EnsureImage::Pull,
         PullPolicy::IfNotPresent => EnsureImage::Missing,
         PullPolicy::Never => EnsureImage::Never,
     };
-    images.ensured(request.pull, what);
+    images.ensured(wanted.pull, what);
     // A pod that may not use an image does not learn that it is present.
-    if request.pull == PullPolicy::Never {
+    if wanted.pull == PullPolicy::Never {
         let message = format!(
             "Container image {:?} is not present with pull policy of Never",
-            request.image
+            wanted.image
         );
         return Err(failure(waiting::ERR_IMAGE_NEVER_PULL, message));
     }
     // The wait for other pulls and the pull itself may both be dropped: only time is lost.
     tokio::select! {
         () = work.cancel.cancelled() => Err(abandoned(waiting::ERR_IMAGE_PULL)),
-        result = pull(work, request, &name) => result,
+        result = pull(work, &wanted, &name) => result,
     }
 }
 
-async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effect, StepError> {
+async fn pull(work: &Work<'_>, wanted: &Wanted<'_>, name: &str) -> Result<Present, StepError> {
     let runtime = &work.context.runtime;
     // Before waiting for a permit, as in the kubelet: a plugin that does not answer delays only its own images.
-    let offered = credentials(work, &request, name).await?;
+    let offered = credentials(work, wanted, name).await?;
     let waiting_since = Instant::now();
-    let image = request.image.clone();
-    work.begins(&request.container, SlowAction::Pull { image });
+    let image = wanted.image.to_owned();
+    work.begins(wanted.container, SlowAction::Pull { image });
     let waited_for = work.context.pulls.try_acquire();
     let _permit = match waited_for {
         Ok(permit) => permit,
@@ -90,38 +151,38 @@ async fn pull(work: &Work<'_>, request: ImageRequest, name: &str) -> Result<Effe
                 .await
                 .expect("the semaphore is never closed");
             // The task that held the permit may have pulled this very image.
-            if request.pull == PullPolicy::IfNotPresent
+            if wanted.pull == PullPolicy::IfNotPresent
                 && let Some(image) = inspect(runtime, name).await?
-                && may_use(work, &request, &image).await?
+                && may_use(work, wanted, &image).await?
             {
-                return Ok(found(work, request, image));
+                return Ok(found(wanted, image));
             }
             permit
         }
     };
-    let pulled = pull::pull(work.context, &request.image, name, &offered).await?;
+    let pulled = pull::pull(work.context, wanted.image, name, &offered).await?;
     // Size and user: without them the container is created as root's, as in the kubelet.
     let image = inspect(runtime, name).await?.unwrap_or_default();
     let done = Done::ImagePulled {
-        image: request.image.clone(),
+        image: wanted.image.to_owned(),
         size: image.size,
         pull: whole_millis(pulled.took),
         waited: whole_millis(waiting_since.elapsed()),
     };
-    let fact = note(work, request, pulled.reference, &image);
-    Ok(Effect {
+    Ok(Present {
+        reference: pulled.reference,
+        image,
         done,
-        fact: Some(fact),
     })
 }
 
 /// Whether the pod may use an image that is present: either it needs no credentials, or the pod has those with which it
 /// was pulled.
-async fn may_use(work: &Work<'_>, request: &ImageRequest, image: &v1::Image) -> Result<bool, StepError> {
-    let own = request.credentials.as_ref();
+async fn may_use(work: &Work<'_>, wanted: &Wanted<'_>, image: &v1::Image) -> Result<bool, StepError> {
+    let own = wanted.credentials.as_ref();
     let own = own.map(|own| own.iter().filter_map(PullSecret::of).collect());
     let asked = work.context.records.may_use(
-        &request.image,
+        wanted.image,
         &image.id,
         own.map_err(String::clone),
         &work.context.counters.images,
@@ -130,12 +191,8 @@ async fn may_use(work: &Work<'_>, request: &ImageRequest, image: &v1::Image) -> 
 }
 
 /// The credentials for an image: the pod's before the node's and those of plugins.
-async fn credentials(
-    work: &Work<'_>,
-    request: &ImageRequest,
-    name: &str,
-) -> Result<Vec<Credential>, StepError> {
-    let own = request.credentials.as_ref();
+async fn credentials(work: &Work<'_>, wanted: &Wanted<'_>, name: &str) -> Result<Vec<Credential>, StepError> {
+    let own = wanted.credentials.as_ref();
     let own = own.map_err(|why| failure(waiting::ERR_IMAGE_PULL, why.clone()))?;
     let of_node = node_credentials(work.context, name).await;
     Ok(own.iter().cloned().chain(of_node).collect())
@@ -146,30 +203,14 @@ fn whole_millis(duration: Duration) -> Duration {
     Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn found(work: &Work<'_>, request: ImageRequest, image: v1::Image) -> Effect {
-    let done = Done::ImagePresent {
-        image: request.image.clone(),
-    };
-    let fact = note(work, request, image.id.clone(), &image);
-    Effect {
-        done,
-        fact: Some(fact),
-    }
-}
-
-fn note(work: &Work<'_>, request: ImageRequest, reference: String, image: &v1::Image) -> Fact {
-    let user = user(image);
-    let refusal = request
-        .run_as
-        .refusal(&user, work.pod, work.uid, &request.container);
-    Fact::Image(
-        request.container,
-        ImageFound {
-            reference,
-            user,
-            refusal,
+fn found(wanted: &Wanted<'_>, image: v1::Image) -> Present {
+    Present {
+        reference: image.id.clone(),
+        image,
+        done: Done::ImagePresent {
+            image: wanted.image.to_owned(),
         },
-    )
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! Here are the order of a plan and the one place that calls the function of each step. Beside it:
 //!
 //! - what a step is given and what it returns: `context`, `effect`, `failure`;
-//! - the steps: `container` (with `hook`, `sub_path`, `symbol`), `hosts`, `image` (with `pull`,
+//! - the steps: `container` (with `hook`, `image_mount`, `sub_path`, `symbol`, `user_mapping`), `hosts`, `image` (with `pull`,
 //!   [`credential_provider`], [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`,
 //!   `resize`, `sandbox` (with [`network_cache`]), `volume`;
-//! - what they share: `mount`, and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
+//! - what they share: `mount`, [`user_ranges`], and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
 //! - what belongs to no plan: [`kernel`], at the agent's start, [`projects`], which a start tidies up, [`requested_pull`]
 //!   (with `download`), and [`rotate`].
 
@@ -23,6 +23,7 @@ pub mod files;
 mod hook;
 mod hosts;
 mod image;
+mod image_mount;
 pub mod kernel;
 mod mount;
 pub mod network_cache;
@@ -42,6 +43,8 @@ mod sub_path;
 mod symbol;
 pub mod turn;
 pub mod volume;
+mod user_mapping;
+pub mod user_ranges;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -104,8 +107,10 @@ impl Work<'_> {
                 break;
             }
             let (finished, facts) = self.carry_out(steps, &made, &mut turn).await;
-            let failures = finished.iter().filter(|report| report.result.is_err());
-            failures.for_each(|report| failed.add(&report.subject));
+            for report in finished.iter().filter(|report| report.result.is_err()) {
+                failed.add(&report.subject);
+                made.note_failure(report);
+            }
             reports.extend(finished);
             facts.into_iter().for_each(|fact| made.note(fact));
         }
@@ -160,7 +165,9 @@ impl Work<'_> {
             let ms = format_args!("{:.1}", took.as_secs_f64() * 1000.0).to_string();
             match &subject {
                 Subject::Pod => tracing::info!(ms, "{kind}"),
-                Subject::Volume(volume) => tracing::info!(volume, ms, "{kind}"),
+                Subject::Volume(volume) | Subject::ImageVolume(volume) => {
+                    tracing::info!(volume, ms, "{kind}")
+                }
                 Subject::Container(container) => tracing::info!(container, ms, "{kind}"),
             }
         }
@@ -221,8 +228,9 @@ impl Work<'_> {
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
             Step::EnsureVolume(request) => volume::ensure(self, request).await,
             Step::ExpandVolume(request) => volume::csi::expand(self, *request).await,
-            Step::RunSandbox(request) => sandbox::run(runtime, *request).await,
+            Step::RunSandbox(request) => sandbox::run(self, *request).await,
             Step::EnsureImage(request) => image::ensure(self, request).await,
+            Step::EnsureVolumeImage(request) => image::ensure_of_volume(self, request).await,
             Step::WriteHosts(file) => hosts::write(runtime, file, made.sandbox.as_deref()).await,
             Step::CreateContainer(request) => container::create(self, *request, made).await,
             Step::StartContainer {

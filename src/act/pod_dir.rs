@@ -65,6 +65,7 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
         None => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
     }
     let projects = work.context.projects.clone();
+    let users = work.context.users.clone();
     removed(work, dir, move |dir| {
         // If there is a mount within a mount. Otherwise the list of all mounts need not be read.
         tree::remove(dir, Mounts::Unmounted).or_else(|_| {
@@ -72,6 +73,7 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
             tree::remove(dir, Mounts::Refused)
         })?;
         projects.forget(dir);
+        users.forget(dir);
         Ok(())
     })
     .await

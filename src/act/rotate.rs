@@ -327,6 +327,7 @@ mod tests {
             state,
             image: String::new(),
             image_ref: String::new(),
+            mounted_images: Vec::new(),
             log_path: log.to_str().unwrap().to_owned(),
             resources: None,
             user: None,

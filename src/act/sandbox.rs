@@ -2,22 +2,26 @@
 
 use std::net::IpAddr;
 
-use super::context::ActContext;
+use super::context::{ActContext, Work};
 use super::effect::{Effect, Fact};
 use super::failure::{call_failure, failure, gone};
 use super::network_cache::NetworkCache;
 use super::off_thread::off_thread;
+use super::user_mapping;
 use crate::cri::{CriError, Runtime};
 use crate::model::outcome::{Done, StepError};
 use crate::model::reason;
 use crate::model::request::SandboxRequest;
 
 /// Creates and starts the sandbox.
-pub(super) async fn run(runtime: &Runtime, request: SandboxRequest) -> Result<Effect, StepError> {
+pub(super) async fn run(work: &Work<'_>, mut request: SandboxRequest) -> Result<Effect, StepError> {
     let not_made = |why: &str| format!("Failed to create pod sandbox: {why}");
     let handler = request
         .handler
         .map_err(|why| failure(reason::pod::FAILED_CREATE_SANDBOX, not_made(&why)))?;
+    let filled_in = user_mapping::fill_in_sandbox(work, &mut request.config).await;
+    filled_in.map_err(|why| failure(reason::pod::FAILED_CREATE_SANDBOX, not_made(&why)))?;
+    let runtime = &work.context.runtime;
     match runtime.run_pod_sandbox(request.config, handler).await {
         Ok(id) => Ok(Effect {
             done: Done::Sandbox { id: id.clone() },

@@ -8,17 +8,17 @@ use k8s_cri::v1::ContainerConfig;
 use super::sandbox;
 use crate::cri::Runtime;
 use crate::model::outcome::StepError;
-use crate::model::request::{POD_IP, POD_IPS, SubPathMount};
+use crate::model::request::{POD_IP, POD_IPS};
 
 /// Replaces the symbols with the sandbox's addresses; without symbols the runtime is not called.
 pub(super) async fn resolve(
     runtime: &Runtime,
     sandbox: &str,
     config: &mut ContainerConfig,
-    parts: &mut [SubPathMount],
+    paths: &mut [&mut String],
 ) -> Result<(), StepError> {
     let mut texts: Vec<&mut String> = texts(config)
-        .chain(parts.iter_mut().map(|part| &mut part.path))
+        .chain(paths.iter_mut().map(|path| &mut **path))
         .collect();
     texts.retain(|text| text.contains('\0'));
     if texts.is_empty() {

@@ -93,6 +93,7 @@ impl Load {
         match step {
             Step::StopContainer { .. }
             | Step::EnsureImage(_)
+            | Step::EnsureVolumeImage(_)
             | Step::PostStart(_)
             | Step::ExpandVolume(_) => Load::Wait,
             // A host path or a driver may hang, and thirty pods with one would block the turns of all others.

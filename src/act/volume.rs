@@ -3,12 +3,15 @@
 mod atomic;
 mod bind;
 pub mod csi;
+mod directory;
+mod huge_pages;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use self::directory::{give_to_group, make_open_dir, ready_mark, set_ready};
 use super::context::Work;
 use super::effect::Effect;
 use super::failure::failure;
@@ -20,9 +23,6 @@ use crate::model::pod::HostPathKind;
 use crate::model::reason;
 use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed};
 use crate::model::resources::Bytes;
-
-/// The plugin name of an emptyDir in paths.
-const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
 /// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
@@ -99,6 +99,7 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
         }
         VolumeKind::Directory { path, .. }
         | VolumeKind::Tmpfs { path, .. }
+        | VolumeKind::HugePages { path, .. }
         | VolumeKind::Files { path, .. } => Some((Whose::Pod, path.clone())),
     }
 }
@@ -107,6 +108,7 @@ fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
     match kind {
         VolumeKind::Directory { path, group } => empty_directory(path, *group, projects),
         VolumeKind::Tmpfs { path, size, group } => empty_tmpfs(path, *size, *group),
+        VolumeKind::HugePages { path, page, group } => huge_pages::make(path, *page, *group),
         VolumeKind::HostPath { path, kind } => host_path(path, *kind),
         VolumeKind::Files {
             path,
@@ -161,52 +163,6 @@ fn empty_tmpfs(path: &Path, size: Option<Bytes>, group: Option<i64>) -> io::Resu
     set_ready(&ready)
 }
 
-/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`. Volumes whose files the
-/// agent writes are based on an emptyDir, which has a marker file of its own name.
-fn ready_mark(path: &Path) -> PathBuf {
-    let mut parts = path.iter().rev();
-    let (volume, plugin) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let pod = path.ancestors().nth(3).unwrap_or(Path::new(""));
-    let plugins = pod.join("plugins");
-    let marked = match plugin == EMPTY_DIR {
-        true => plugins.join(plugin).join(volume),
-        false => plugins
-            .join(EMPTY_DIR)
-            .join(format!("wrapped_{}", volume.to_string_lossy())),
-    };
-    marked.join("ready")
-}
-
-fn set_ready(mark: &Path) -> io::Result<()> {
-    let dir = mark.parent().expect("the marker file has a parent directory");
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
-    fs::File::create(mark).map(drop)
-}
-
-/// Mode 0777, independent of the umask.
-fn make_open_dir(path: &Path) -> io::Result<()> {
-    let parent = path.parent().expect("a volume path has a parent directory");
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
-    match fs::DirBuilder::new().mode(0o777).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    if fs::symlink_metadata(path)?.mode() & 0o777 != 0o777 {
-        fs::set_permissions(path, Permissions::from_mode(0o777))?;
-    }
-    Ok(())
-}
-
-/// `fsGroup`: the group owns the directory, and files created in it belong to the group, too (`changeFilePermission`).
-/// The directory is still empty.
-fn give_to_group(path: &Path, group: Option<i64>) -> io::Result<()> {
-    let Some(group) = group else { return Ok(()) };
-    let group = u32::try_from(group).map_err(io::Error::other)?;
-    std::os::unix::fs::lchown(path, None, Some(group))?;
-    let mode = fs::symlink_metadata(path)?.mode() & 0o7777;
-    fs::set_permissions(path, Permissions::from_mode(mode | 0o2770))
-}
-
 /// The checks and messages of `pkg/volume/hostpath`. Links are followed: the path is the administrator's choice.
 fn host_path(path: &Path, kind: HostPathKind) -> io::Result<()> {
     let is = |test: fn(&fs::Metadata) -> bool| fs::metadata(path).is_ok_and(|found| test(&found));
@@ -246,6 +202,8 @@ fn host_path(path: &Path, kind: HostPathKind) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::UnixListener;
 
     #[test]

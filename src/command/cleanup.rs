@@ -19,6 +19,7 @@ use crate::act::projects::{Assignment, ProjectIds};
 use crate::act::pull_records::PullRecords;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
+use crate::act::user_ranges::PodUsers;
 use crate::act::{self, ActContext, kernel};
 use crate::agent;
 use crate::cgroup::Cgroups;
@@ -170,6 +171,7 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
         files: Default::default(),
         projects: ProjectIds::new(Path::new(agent::ETC), Assignment::Never),
         csi: Default::default(),
+        users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, 0),
         network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,
         counters: Arc::default(),

@@ -114,8 +114,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The KubeletConfiguration in force, as the kubelet's `/configz` shows it (without the
-    /// `kubeletconfig` around it).
+    /// The KubeletConfiguration in force, as the kubelet's `/configz` shows it within `kubeletconfig`.
     pub fn configz(&self) -> &serde_json::Value {
         &self.written
     }
@@ -136,8 +135,7 @@ pub struct Node {
     pub max_pods: u32,
     /// `protectKernelDefaults`: wrong kernel settings prevent the start instead of being corrected.
     pub protect_kernel: bool,
-    /// Whether the file systems' own counts of emptyDirs are used (the feature gate
-    /// `LocalStorageCapacityIsolationFSQuotaMonitoring`, unless it is set to false).
+    /// The feature gate `LocalStorageCapacityIsolationFSQuotaMonitoring`, unless it is set to false.
     pub project_quotas: bool,
     /// `podsPerCore`; `None`: no such limit.
     pub pods_per_core: Option<u32>,
@@ -315,6 +313,8 @@ pub struct Pods {
     pub limited_swap: bool,
     /// The feature gate `ContainerStopSignals`.
     pub stop_signals: bool,
+    /// `userNamespaces.idsPerPod`
+    pub ids_per_pod: u32,
 }
 
 /// What the agent serves.

@@ -27,6 +27,8 @@ use crate::model::yaml::document;
 
 /// The manifests directory of `gantry run`, the one that kubeadm uses too.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
+/// How many user IDs a pod with a user namespace has (`DefaultKubeletUserNamespacesIDsPerPod`).
+const IDS_PER_POD: u32 = 65_536;
 
 /// Completes, validates and types the merged configuration.
 pub fn resolve(mut layers: Layers, role: Role, context: &ConfigContext) -> Result<Config, ConfigError> {
@@ -157,6 +159,13 @@ fn node(
         status_report: span(written.node_status_report_frequency),
         max_images: written.node_status_max_images.unwrap_or(-1),
     }
+}
+
+/// How many user IDs a pod with a user namespace has; checked before. Zero means unstated, as in the kubelet.
+fn ids_per_pod(written: &KubeletConfiguration) -> u32 {
+    let namespaces = written.user_namespaces.as_ref();
+    let stated = namespaces.and_then(|namespaces| u32::try_from(namespaces.ids_per_pod?).ok());
+    stated.filter(|ids| *ids > 0).unwrap_or(IDS_PER_POD)
 }
 
 /// The configured version, or the one that this machine was set to when it joined, or the agent's own.
@@ -293,6 +302,7 @@ fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
         fail_swap_on: written.fail_swap_on != Some(false),
         limited_swap: swap == Some("LimitedSwap"),
         stop_signals: gates::is_on_if_enabled(written, gates::STOP_SIGNALS),
+        ids_per_pod: ids_per_pod(written),
     }
 }
 

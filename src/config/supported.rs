@@ -223,10 +223,7 @@ const KEYS: &[(&str, Class)] = &[
     ("containerRuntimeEndpoint", Supported),
     ("imageServiceEndpoint", Supported),
     ("failCgroupV1", Supported),
-    (
-        "userNamespaces",
-        Harmless("pods that request a user namespace are rejected"),
-    ),
+    ("userNamespaces", Supported),
 ];
 
 /// Reports the values that would silently drop pods, their guarantees or the node's safety if they only produced a

@@ -46,6 +46,9 @@ pub struct Images {
     ensured: Counter<3>,
     pull_seconds: Distribution<1>,
     checks: Counter<1>,
+    volumes: Counter<0>,
+    volume_mounts: Counter<0>,
+    volume_mount_errors: Counter<0>,
     intents: Gauge<0>,
     records: Gauge<0>,
 }
@@ -54,6 +57,13 @@ impl Default for Images {
     fn default() -> Self {
         let gauge = |name, help| {
             Gauge::new(Head {
+                name,
+                help,
+                labels: [],
+            })
+        };
+        let counter = |name, help| {
+            Counter::new(Head {
                 name,
                 help,
                 labels: [],
@@ -79,6 +89,18 @@ impl Default for Images {
                 help: "How often it was checked whether a pod may use an image that is present, by the result.",
                 labels: ["result"],
             }),
+            volumes: counter(
+                "kubelet_image_volume_requested_total",
+                "How many images containers were to mount as volumes.",
+            ),
+            volume_mounts: counter(
+                "kubelet_image_volume_mounted_succeed_total",
+                "How many mounts of images as volumes did not fail.",
+            ),
+            volume_mount_errors: counter(
+                "kubelet_image_volume_mounted_errors_total",
+                "How many mounts of images as volumes the runtime could not make.",
+            ),
             intents: gauge(
                 "kubelet_imagemanager_ondisk_pullintents",
                 "How many pulls are recorded on disk as having begun.",
@@ -122,6 +144,17 @@ impl Images {
         self.checks.count([result.into()]);
     }
 
+    /// A container was to be created that mounts so many volumes that are images, with so many mounts.
+    pub fn mounted(&self, volumes: usize, mounts: usize, failed: bool) {
+        let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
+        let of_mounts = match failed {
+            true => &self.volume_mount_errors,
+            false => &self.volume_mounts,
+        };
+        self.volumes.add([], count(volumes));
+        of_mounts.add([], count(mounts));
+    }
+
     /// So many pulls have begun, and so many images are recorded as pulled.
     pub fn recorded(&self, intents: usize, records: usize) {
         self.intents.set([], intents as f64);
@@ -133,6 +166,9 @@ impl Images {
             &self.ensured,
             &self.pull_seconds,
             &self.checks,
+            &self.volumes,
+            &self.volume_mounts,
+            &self.volume_mount_errors,
             &self.intents,
             &self.records,
         ]

@@ -62,6 +62,8 @@ pub struct Pods {
     containers_per_pod: Distribution<0>,
     started: Counter<0>,
     start_errors: Counter<0>,
+    user_namespaced: Counter<0>,
+    user_namespaced_errors: Counter<0>,
     restarted: Counter<1>,
     orphans: Counter<0>,
     start_seconds: Distribution<0>,
@@ -102,6 +104,8 @@ impl Default for Pods {
                 "kubelet_started_pods_errors_total",
                 "How often the sandbox of a pod could not be created.",
             ),
+            user_namespaced: user_namespaced(),
+            user_namespaced_errors: user_namespaced_errors(),
             restarted: restarted(),
             orphans: counter(
                 "kubelet_orphaned_runtime_pods_total",
@@ -133,6 +137,22 @@ fn rejections() -> Counter<1> {
         name: "kubelet_admission_rejections_total",
         help: "How many pods were rejected at admission, by reason.",
         labels: ["reason"],
+    })
+}
+
+fn user_namespaced() -> Counter<0> {
+    Counter::new(Head {
+        name: "kubelet_started_user_namespaced_pods_total",
+        help: "How many sandboxes of pods with a user namespace were to be created.",
+        labels: [],
+    })
+}
+
+fn user_namespaced_errors() -> Counter<0> {
+    Counter::new(Head {
+        name: "kubelet_started_user_namespaced_pods_errors_total",
+        help: "How many sandboxes of pods with a user namespace could not be created.",
+        labels: [],
     })
 }
 
@@ -178,6 +198,12 @@ impl Pods {
         self.start_errors.add([], u64::from(failed));
     }
 
+    /// One with a user namespace was.
+    pub fn user_namespaced(&self, failed: bool) {
+        self.user_namespaced.count([]);
+        self.user_namespaced_errors.add([], u64::from(failed));
+    }
+
     /// A pod came back while the former one was still there.
     pub fn restarted(&self, is_static: bool) {
         self.restarted.count([static_label(is_static)]);
@@ -211,6 +237,8 @@ impl Pods {
             &self.containers_per_pod,
             &self.started,
             &self.start_errors,
+            &self.user_namespaced,
+            &self.user_namespaced_errors,
             &self.restarted,
             &self.orphans,
             &self.start_seconds,

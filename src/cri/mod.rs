@@ -11,8 +11,8 @@ mod exec_sync;
 pub mod events;
 mod images;
 pub mod log_line;
+mod newer;
 mod pods;
-mod stop_signal;
 mod streaming;
 
 use std::collections::HashMap;
@@ -33,6 +33,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Response, Status};
 
 pub use error::{CriError, EndpointError};
+pub use newer::NewerFields;
 pub use streaming::SandboxNetwork;
 
 /// The largest message accepted or sent, 16 MiB as the kubelet has it (`maxMsgSize` of cri-client). gRPC's

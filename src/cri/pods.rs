@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use k8s_cri::v1;
 
-use super::{CriError, Runtime, stop_signal};
+use super::newer::{self, NewerFields};
+use super::{CriError, Runtime};
 use crate::model::stop_signal::StopSignal;
 
 impl Runtime {
@@ -92,13 +93,13 @@ impl Runtime {
         answer.status.ok_or_else(|| CriError::empty("PodSandboxStatus"))
     }
 
-    /// Creates a container and returns its id. A runtime that does not know stop signals sends that of its image.
+    /// Creates a container and returns its id. A runtime skips the newer fields that it does not know.
     pub async fn create_container(
         &self,
         sandbox: String,
         config: v1::ContainerConfig,
         sandbox_config: v1::PodSandboxConfig,
-        signal: Option<StopSignal>,
+        newer: NewerFields,
     ) -> Result<String, CriError> {
         let request = v1::CreateContainerRequest {
             pod_sandbox_id: sandbox,
@@ -109,7 +110,7 @@ impl Runtime {
             .within(
                 "CreateContainer",
                 self.timeout,
-                stop_signal::create_container(self.channel.clone(), request, signal),
+                newer::create_container(self.channel.clone(), request, newer),
             )
             .await?;
         Ok(answer.container_id)
@@ -247,7 +248,7 @@ impl Runtime {
             .within(
                 "ContainerStatus",
                 self.timeout,
-                stop_signal::container_status(self.channel.clone(), &request),
+                newer::container_status(self.channel.clone(), &request),
             )
             .await?;
         let status = answer.status.ok_or_else(|| CriError::empty("ContainerStatus"))?;

@@ -172,11 +172,11 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_named_and_keeps_nothing_from_ending() {
-        let spec = serde_json::json!({"hostUsers": false});
+        let spec = serde_json::json!({"resourceClaims": [{"name": "gpu"}]});
         let problems = read_json(serde_json::json!({"spec": spec})).unwrap_err();
         assert_eq!(
             problems,
-            ["API server: pod ns/p: spec.hostUsers: is not supported by this version of gantry yet"]
+            ["API server: pod ns/p: spec.resourceClaims: is not supported by this version of gantry yet"]
         );
         let deleted = serde_json::json!({
             "metadata": {"deletionTimestamp": "2026-11-20T08:00:05Z", "deletionGracePeriodSeconds": 5},

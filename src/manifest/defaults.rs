@@ -144,6 +144,9 @@ fn apply_volume(volume: &mut Volume) {
     if *volume == empty {
         volume.empty_dir = Some(EmptyDirVolumeSource::default());
     }
+    if let Some(image) = &mut volume.image {
+        pull_policy(&mut image.pull_policy, image.reference.as_deref());
+    }
     let mode = |mode: &mut Option<i32>| {
         mode.get_or_insert(DEFAULT_MODE);
     };

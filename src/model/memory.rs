@@ -68,6 +68,8 @@ pub enum FailedWork {
     Volume(String),
     /// An enlargement of a volume, by name, which delays only itself.
     Expansion(String),
+    /// The image of a volume, by the volume's name: it delays the containers that mount the volume.
+    ImageVolume(String),
     /// A resize of the running pod, which delays only itself.
     Resize,
     /// Any other step: it delays the pod's plan; the end of the pod only if the step is part of an end.
@@ -81,6 +83,7 @@ impl FailedWork {
             (_, kind) if kind.starts_container() => None,
             (Subject::Volume(name), StepKind::ExpandVolume) => Some(FailedWork::Expansion(name.clone())),
             (Subject::Volume(name), _) => Some(FailedWork::Volume(name.clone())),
+            (Subject::ImageVolume(name), _) => Some(FailedWork::ImageVolume(name.clone())),
             (_, StepKind::Resize) => Some(FailedWork::Resize),
             (_, kind) => Some(FailedWork::Step(kind)),
         }
@@ -234,12 +237,20 @@ impl Backoff {
     /// The first delay, of restarts and of pulls (`pkg/kubelet/kubelet.go`, `pkg/kubelet/images`).
     pub const FIRST: Duration = Duration::from_secs(10);
 
+    /// The longest delay between two pulls of an image.
+    pub const LONGEST_OF_PULLS: Duration = Duration::from_secs(300);
+
     /// The delay after one more event: doubled up to `max`, or reset if the event came more than twice `max` after the
     /// last extension (`client-go/util/flowcontrol/backoff.go`).
     pub fn next(last: Option<Backoff>, event: Timestamp, now: Timestamp, max: Duration) -> Backoff {
         let last = last.filter(|last| !last.is_forgotten(event, max));
         let delay = Doubling::new(Backoff::FIRST, max).after(last.map(|last| last.delay));
         Backoff { delay, since: now }
+    }
+
+    /// The delay after one more pull that failed at that time.
+    pub fn of_pull(last: Option<Backoff>, ended: Timestamp) -> Backoff {
+        Backoff::next(last, ended, ended, Backoff::LONGEST_OF_PULLS)
     }
 
     /// The end of the back-off after an event at that time; `None` if the event came so late that the back-off is

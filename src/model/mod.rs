@@ -30,6 +30,7 @@ pub mod feature_gate;
 pub mod foreign_status;
 pub mod health;
 pub mod host_path;
+pub mod image_mount;
 pub mod image_progress;
 pub mod image_ref;
 pub mod image_work;
@@ -81,6 +82,7 @@ pub mod stop_signal;
 pub mod timeline;
 pub mod tls;
 pub mod usage;
+pub mod user_range;
 pub mod value;
 pub mod yaml;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::allocation::Allocation;
 use super::expansion::Expansion;
 use super::object::Payload;
 use super::pod::{PodName, PodUid};
+use super::reason::waiting;
 use super::request::Occasion;
 use super::step::{StepKind, Subject};
 
@@ -103,8 +104,8 @@ pub struct StepStarted {
     pub pod: PodName,
     /// Its UID.
     pub uid: PodUid,
-    /// The container's name in the pod.
-    pub container: String,
+    /// The container's name in the pod; `None`: it is about the pod.
+    pub container: Option<String>,
     /// When it starts.
     pub at: Timestamp,
     /// What it is.
@@ -167,6 +168,26 @@ pub enum Failure {
 }
 
 impl StepError {
+    /// Whether an image could not be had.
+    pub fn is_about_image(&self) -> bool {
+        let asked_nobody = [
+            waiting::ERR_IMAGE_NEVER_PULL,
+            waiting::INVALID_IMAGE_NAME,
+            waiting::IMAGE_INSPECT_ERROR,
+        ];
+        self.is_failed_pull() || asked_nobody.contains(&self.reason)
+    }
+
+    /// Whether a registry was asked for an image, and the image did not come.
+    pub fn is_failed_pull(&self) -> bool {
+        let asked = [
+            waiting::ERR_IMAGE_PULL,
+            waiting::REGISTRY_UNAVAILABLE,
+            waiting::SIGNATURE_VALIDATION_FAILED,
+        ];
+        asked.contains(&self.reason)
+    }
+
     /// Whether it counts: delays the next attempt, and is reported.
     pub fn counts(&self) -> bool {
         self.failure == Failure::Failed

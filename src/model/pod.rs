@@ -21,7 +21,7 @@ pub use super::port::{Port, Protocol};
 pub use super::problem::{Problem, ProblemKind};
 pub use super::restart::RestartPolicy;
 pub use super::security::{ContainerSecurity, GroupChange, PodSecurity, Profile, SeLinux};
-pub use super::volume::{ClaimOrigin, Medium, Volume, VolumeSource};
+pub use super::volume::{ClaimOrigin, ImageVolume, Medium, Volume, VolumeSource};
 
 /// What annotates a static pod's source.
 pub const OF_FILE: &str = "file";
@@ -140,6 +140,18 @@ impl Pod {
         self.init_containers.iter().chain(&self.containers)
     }
 
+    /// The volumes that are images, by name.
+    pub fn image_volumes(&self) -> BTreeMap<&str, ImageVolume<'_>> {
+        let images = self.volumes.iter().filter_map(|volume| match &volume.source {
+            VolumeSource::Image { reference, pull } => {
+                let pull = *pull;
+                Some((volume.name.as_str(), ImageVolume { reference, pull }))
+            }
+            _ => None,
+        });
+        images.collect()
+    }
+
     /// `spec.serviceAccountName`; empty for a static pod.
     pub fn service_account(&self) -> &str {
         let spec = self.object.spec.as_ref();
@@ -177,6 +189,8 @@ pub struct Namespaces {
     pub host_ipc: bool,
     /// `spec.shareProcessNamespace`
     pub share_pid: bool,
+    /// `spec.hostUsers: false`
+    pub own_users: bool,
 }
 
 /// `spec.dnsPolicy` (Kubernetes: *DNS for Services and Pods*).

@@ -24,6 +24,8 @@ pub mod waiting {
     pub const REGISTRY_UNAVAILABLE: &str = "RegistryUnavailable";
     /// The image's signature is invalid; the runtime's message starts with it.
     pub const SIGNATURE_VALIDATION_FAILED: &str = "SignatureValidationFailed";
+    /// An image cannot be mounted as a volume; the runtime's message starts with it.
+    pub const IMAGE_VOLUME_MOUNT_FAILED: &str = "ImageVolumeMountFailed";
     /// The container's configuration cannot be generated.
     pub const CREATE_CONTAINER_CONFIG_ERROR: &str = "CreateContainerConfigError";
     /// The runtime did not create it.

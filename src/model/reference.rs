@@ -27,7 +27,9 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
                 all.extend(secret.map(|name| key(pod, ObjectKind::Secret, name)));
                 continue;
             }
-            VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } => continue,
+            VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } | VolumeSource::Image { .. } => {
+                continue;
+            }
         };
         for source in sources {
             match source {

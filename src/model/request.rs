@@ -11,6 +11,7 @@ use super::allocation::Allocation;
 use super::checkpoint::Checkpoint;
 use super::csi_request::CsiRequest;
 use super::env_file::EnvFileKey;
+use super::image_mount::ImageMount;
 use super::node::CgroupName;
 use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PullPolicy};
@@ -218,6 +219,15 @@ pub enum VolumeKind {
         /// The group that owns it (`fsGroup`).
         group: Option<i64>,
     },
+    /// Huge pages, mode 0777.
+    HugePages {
+        /// Where.
+        path: PathBuf,
+        /// The size of each.
+        page: Bytes,
+        /// The group that owns it (`fsGroup`).
+        group: Option<i64>,
+    },
     /// A path of the host that is checked or created.
     HostPath {
         /// Where.
@@ -352,6 +362,8 @@ pub struct ContainerRequest {
     pub termination_file: Option<PathBuf>,
     /// The parts of volumes that it mounts.
     pub sub_paths: Vec<SubPathMount>,
+    /// The images that it mounts.
+    pub image_mounts: Vec<ImageMount>,
     /// Why it cannot be created, if `plan` found that out; reported like a failure to create it.
     pub refusal: Option<String>,
 }
@@ -363,6 +375,7 @@ impl std::fmt::Debug for ContainerRequest {
             .field("sandbox", &self.sandbox)
             .field("termination_file", &self.termination_file)
             .field("sub_paths", &self.sub_paths)
+            .field("image_mounts", &self.image_mounts)
             .field("refusal", &self.refusal)
             .finish_non_exhaustive()
     }

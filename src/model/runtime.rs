@@ -208,6 +208,8 @@ pub struct ObservedContainer {
     pub image: String,
     /// The runtime's image reference, as `PodStatus…imageID` shows it.
     pub image_ref: String,
+    /// The images that it mounts, as the runtime refers to them.
+    pub mounted_images: Vec<String>,
     /// The log file, absolute; empty if the runtime does not report one.
     pub log_path: String,
     /// The resources that the runtime reports for it, if any.

@@ -255,6 +255,7 @@ pub(crate) fn instance(name: &str, restarts: u32, created: i64, state: Container
         state,
         image: "docker.io/library/busybox:1.35".to_owned(),
         image_ref: "docker.io/library/busybox@sha256:0123".to_owned(),
+        mounted_images: Vec::new(),
         log_path: format!("/var/log/pods/ns_p_u1/{name}/{restarts}.log"),
         resources: None,
         user: Some((0, 0, vec![0])),

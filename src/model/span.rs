@@ -68,8 +68,8 @@ pub fn span(what: &What, entry: &Entry) -> Span {
 
 fn step_name(kind: StepKind, entry: &Entry) -> &'static str {
     match kind {
-        StepKind::EnsureImage if entry.pulled.is_some() => "pull image",
-        StepKind::EnsureImage if entry.image.is_some() => "find image",
+        StepKind::EnsureImage | StepKind::EnsureVolumeImage if entry.pulled.is_some() => "pull image",
+        StepKind::EnsureImage | StepKind::EnsureVolumeImage if entry.image.is_some() => "find image",
         kind => kind.as_str(),
     }
 }
@@ -77,7 +77,7 @@ fn step_name(kind: StepKind, entry: &Entry) -> &'static str {
 fn of(subject: &Subject) -> &str {
     match subject {
         Subject::Pod => "pod",
-        Subject::Volume(name) | Subject::Container(name) => name,
+        Subject::Volume(name) | Subject::ImageVolume(name) | Subject::Container(name) => name,
     }
 }
 

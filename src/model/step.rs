@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::expansion::ExpansionRequest;
+use super::image_mount::VolumeImageRequest;
 use super::node::CgroupName;
 use super::request::{
     AllocationRecord, CgroupSetting, CheckpointRecord, ContainerRef, ContainerRequest, HookCall, HostsFile,
@@ -57,6 +58,9 @@ pub enum Subject {
     /// One volume, by name: of the later stages only what ends or removes something is executed, as the kubelet starts
     /// nothing without all volumes (`WaitForAttachAndMount` in `pkg/kubelet/kubelet.go`).
     Volume(String),
+    /// The image of a volume, by the volume's name. Its failure stops nothing by itself: containers that mount the volume
+    /// fail when they are created, the others are started (`toKubeContainerImageVolumes` in `pkg/kubelet/kuberuntime`).
+    ImageVolume(String),
     /// One container, by name: its own later steps are not executed.
     Container(String),
 }
@@ -77,6 +81,7 @@ impl Failed {
         match subject {
             Subject::Pod => self.pod = true,
             Subject::Volume(_) => self.volume = true,
+            Subject::ImageVolume(_) => {}
             Subject::Container(name) => {
                 self.containers.insert(name.clone());
             }
@@ -171,6 +176,8 @@ pub enum Step {
     RunSandbox(Box<SandboxRequest>),
     /// Ensure that the image is present, by the pull policy.
     EnsureImage(ImageRequest),
+    /// Ensure that the image of a volume is present, by the volume's pull policy.
+    EnsureVolumeImage(VolumeImageRequest),
     /// Write the file that containers see as /etc/hosts.
     WriteHosts(HostsFile),
     /// Create a container.
@@ -202,6 +209,7 @@ impl Step {
             (Some(container), _) => Subject::Container(container.to_owned()),
             (None, Step::EnsureVolume(request)) => Subject::Volume(request.volume.clone()),
             (None, Step::ExpandVolume(request)) => Subject::Volume(request.volume.clone()),
+            (None, Step::EnsureVolumeImage(request)) => Subject::ImageVolume(request.volume.clone()),
             (None, _) => Subject::Pod,
         }
     }
@@ -235,6 +243,7 @@ impl Step {
             Step::ExpandVolume(_) => StepKind::ExpandVolume,
             Step::RunSandbox(_) => StepKind::RunSandbox,
             Step::EnsureImage(_) => StepKind::EnsureImage,
+            Step::EnsureVolumeImage(_) => StepKind::EnsureVolumeImage,
             Step::WriteHosts(_) => StepKind::WriteHosts,
             Step::CreateContainer(_) => StepKind::CreateContainer,
             Step::StartContainer { .. } => StepKind::StartContainer,
@@ -275,6 +284,8 @@ pub enum StepKind {
     RunSandbox,
     /// [`Step::EnsureImage`]
     EnsureImage,
+    /// [`Step::EnsureVolumeImage`]
+    EnsureVolumeImage,
     /// [`Step::WriteHosts`]
     WriteHosts,
     /// [`Step::CreateContainer`]
@@ -308,6 +319,7 @@ impl StepKind {
             StepKind::ExpandVolume => "expand volume",
             StepKind::RunSandbox => "run sandbox",
             StepKind::EnsureImage => "ensure image",
+            StepKind::EnsureVolumeImage => "ensure image of volume",
             StepKind::WriteHosts => "write hosts file",
             StepKind::CreateContainer => "create container",
             StepKind::StartContainer => "start container",
@@ -418,6 +430,7 @@ mod tests {
         check(&[container("a"), container("b")], &all[..4]);
         check(&[container("v")], &[]);
         check(&[volume()], &["start a", "start b", "make directory"]);
+        check(&[Subject::ImageVolume("v".to_owned())], &[]);
         check(&[volume(), volume()], &["start a", "start b", "make directory"]);
         check(
             &[volume(), container("a")],

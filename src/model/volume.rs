@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::container::PullPolicy;
 use super::csi::InlineCsi;
 use super::host_path::HostPathKind;
 use super::resources::Bytes;
@@ -16,6 +17,7 @@ pub fn plugin(volume: &k8s_openapi::api::core::v1::Volume) -> &'static str {
         () if volume.projected.is_some() => "kubernetes.io/projected",
         () if volume.secret.is_some() => "kubernetes.io/secret",
         () if volume.empty_dir.is_some() => "kubernetes.io/empty-dir",
+        () if volume.image.is_some() => "kubernetes.io/image",
         () => "other",
     }
 }
@@ -57,6 +59,13 @@ pub enum VolumeSource {
     },
     /// A volume of a CSI driver that lives as long as the pod.
     Csi(Box<InlineCsi>),
+    /// An image, or what else a registry stores like one, whose files the runtime mounts (KEP-4639).
+    Image {
+        /// As the manifest writes it; may be empty.
+        reference: String,
+        /// When it is pulled.
+        pull: PullPolicy,
+    },
     /// Files generated from objects and from the pod itself.
     Projected {
         /// The volume type in the manifest.
@@ -66,6 +75,15 @@ pub enum VolumeSource {
         /// The sources of the files; of two files at one path the later one wins.
         sources: Vec<FileSource>,
     },
+}
+
+/// A volume that is an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageVolume<'a> {
+    /// As the manifest writes it.
+    pub reference: &'a str,
+    /// When it is pulled.
+    pub pull: PullPolicy,
 }
 
 /// Who made the claim that a volume names.
@@ -85,4 +103,6 @@ pub enum Medium {
     Disk,
     /// A tmpfs.
     Memory,
+    /// Huge pages, of a size that the medium states or that the pod requests.
+    HugePages(Option<Bytes>),
 }

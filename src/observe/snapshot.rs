@@ -1,6 +1,6 @@
 //! Converts CRI's answers to values of the model. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -188,12 +188,20 @@ pub(super) fn container(
         health: None,
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups.clone())),
         state: state(&status, termination_message),
+        mounted_images: mounted_images(&status),
         id: status.id,
         image: status.image.map(|image| image.image).unwrap_or_default(),
         image_ref: status.image_ref,
         log_path: status.log_path,
         resources: status.resources.and_then(|resources| resources.linux),
     })
+}
+
+/// Each once.
+fn mounted_images(status: &v1::ContainerStatus) -> Vec<String> {
+    let images = status.mounts.iter().filter_map(|mount| mount.image.as_ref());
+    let images: BTreeSet<&str> = images.map(|image| image.image.as_str()).collect();
+    images.into_iter().map(str::to_owned).collect()
 }
 
 fn state(status: &v1::ContainerStatus, termination_message: String) -> ContainerState {

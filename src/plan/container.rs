@@ -12,14 +12,15 @@ use k8s_cri::v1::{
 use super::content::Origin;
 use super::environment::{self, Environment, Room};
 use super::sandbox;
-use super::{cgroup, pull, security, sub_path, volume};
+use super::{cgroup, image_volume, pull, security, sub_path, volume};
 use crate::model::bounds;
 use crate::model::expand::expand;
+use crate::model::image_mount::ImageMount;
 use crate::model::labels::{self, ContainerAnnotations};
 use crate::model::node::{NodePolicy, container_dir};
 use crate::model::pod::{Container, Pod, PodName, Propagation};
 use crate::model::registry::Keyring;
-use crate::model::request::{ContainerRequest, HostsFile, ImageRequest, SandboxRef};
+use crate::model::request::{ContainerRequest, HostsFile, ImageRequest, SandboxRef, SubPathMount};
 use crate::model::run_as::RunAs;
 
 /// Where containers mount the pod's hosts file.
@@ -50,10 +51,10 @@ pub(super) fn request(
     room.next();
     let (env, mut refusal) = environment::environment(container, origin, room)
         .map_or_else(|why| (Environment::default(), Some(why)), |env| (env, None));
-    let sub_paths = sub_path::mounts(origin, container, &env, room);
-    if let Err(message) = &sub_paths {
-        refusal.get_or_insert_with(|| message.clone());
-    }
+    let (sub_paths, image_mounts) = parts(origin, container, &env, room).unwrap_or_else(|message| {
+        refusal.get_or_insert(message);
+        Default::default()
+    });
     // Without one of them it would write beside the volume.
     let mounts = mounts(origin, container, termination_file.as_deref(), home);
     let devices = devices(origin, container);
@@ -78,15 +79,12 @@ pub(super) fn request(
         labels: labels::of_container(&pod.name, &pod.uid, &container.name),
         annotations: ContainerAnnotations::new(pod, container, attempt).write(),
         log_path: format!("{}/{attempt}.log", container.name),
-        stdin: container.stdin,
-        stdin_once: container.stdin_once,
-        tty: container.tty,
         linux: Some(LinuxContainerConfig {
             resources: Some(cgroup::container_resources(pod, container, policy)),
             security_context: Some(security::of_container(pod, container, policy)),
         }),
         envs: key_values(&env),
-        ..identity(container, attempt)
+        ..of_container_alone(container, attempt)
     };
     ContainerRequest {
         container: container.name.clone(),
@@ -96,12 +94,25 @@ pub(super) fn request(
         env_files: env.files().to_vec(),
         stop_signal: container.lifecycle.stop_signal.filter(|_| policy.stop_signals),
         termination_file,
-        sub_paths: sub_paths.unwrap_or_default(),
+        sub_paths,
+        image_mounts,
         refusal,
     }
 }
 
-fn identity(container: &Container, attempt: u32) -> ContainerConfig {
+/// What a container mounts besides whole volumes: parts of them, and images.
+fn parts(
+    origin: Origin<'_>,
+    container: &Container,
+    env: &Environment,
+    room: &mut Room,
+) -> Result<(Vec<SubPathMount>, Vec<ImageMount>), String> {
+    let of_volumes = sub_path::mounts(origin, container, env, room)?;
+    let images = image_volume::mounts(origin.pod, container, env, room)?;
+    Ok((of_volumes, images))
+}
+
+fn of_container_alone(container: &Container, attempt: u32) -> ContainerConfig {
     ContainerConfig {
         metadata: Some(ContainerMetadata {
             name: container.name.clone(),
@@ -111,6 +122,9 @@ fn identity(container: &Container, attempt: u32) -> ContainerConfig {
             user_specified_image: container.image.clone(),
             ..ImageSpec::default()
         }),
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        tty: container.tty,
         ..ContainerConfig::default()
     }
 }
@@ -226,11 +240,16 @@ fn mounts(
     home: &Home,
 ) -> Result<Vec<Mount>, String> {
     let Origin { pod, policy, .. } = origin;
+    let images = pod.image_volumes();
     let volumes = container.mounts.iter().enumerate().map(|(index, mount)| {
-        let whole = volume::host_path(origin, &mount.volume)?;
-        let host = match &mount.sub_path {
-            Some(_) => volume::sub_path_target(pod, &mount.volume, &container.name, index, policy),
-            None => whole,
+        let image = images.get(mount.volume.as_str());
+        let host = match (image, &mount.sub_path) {
+            (Some(_), _) => PathBuf::new(),
+            (None, Some(_)) => {
+                volume::host_path(origin, &mount.volume)?;
+                volume::sub_path_target(pod, &mount.volume, &container.name, index, policy)
+            }
+            (None, None) => volume::host_path(origin, &mount.volume)?,
         };
         let propagation = match mount.propagation {
             Propagation::None => MountPropagation::PropagationPrivate,
@@ -242,6 +261,10 @@ fn mounts(
             // An unsupported one is rejected before this is used.
             recursive_read_only: mount.is_recursively_read_only(home.recursive_read_only) == Ok(true),
             propagation: propagation.into(),
+            image: image.map(|image| ImageSpec {
+                user_specified_image: image.reference.to_owned(),
+                ..ImageSpec::default()
+            }),
             ..plain_mount(&absolute(&mount.path), &host)
         })
     });

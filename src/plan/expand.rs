@@ -57,7 +57,7 @@ fn request(origin: Origin<'_>, volume: &Volume) -> Option<ExpansionRequest> {
     if !claim.is_growing {
         return None;
     }
-    let VolumeKind::Csi(csi) = volume::kind_of(origin, volume) else {
+    let VolumeKind::Csi(csi) = volume::kind_of(origin, volume)? else {
         return None;
     };
     if !csi.registered.can(Ability::Expand) {

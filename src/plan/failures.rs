@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::model::backoff::Doubling;
 use crate::model::memory::{Backoff, FailedWork, PodFailure, PodMemory};
 use crate::model::outcome::{Done, Outcome, StepError, StepReport};
@@ -23,7 +25,9 @@ pub(super) fn note(memory: &mut PodMemory, outcome: &Outcome) {
     for (work, failure) in &before {
         let stays = match work {
             _ if tried.contains_key(work) => false,
-            FailedWork::Volume(_) | FailedWork::Expansion(_) => !has(outcome, StepKind::RemovePodDir),
+            FailedWork::Volume(_) | FailedWork::Expansion(_) | FailedWork::ImageVolume(_) => {
+                !has(outcome, StepKind::RemovePodDir)
+            }
             FailedWork::Resize => true,
             FailedWork::Step(_) => has_failed || outcome.steps.is_empty(),
         };
@@ -37,14 +41,26 @@ pub(super) fn note(memory: &mut PodMemory, outcome: &Outcome) {
             None => continue,
             Some(error) if error.counts() => Some(PodFailure {
                 error: error.clone(),
-                backoff: Backoff {
-                    delay: DELAYS.after(last.map(|last| last.backoff.delay)),
-                    since: outcome.at,
-                },
+                backoff: back_off(&work, error, last.map(|last| last.backoff), outcome.at),
             }),
             Some(_) => last.cloned(),
         };
         memory.failures.extend(failure.map(|failure| (work, failure)));
+    }
+}
+
+/// The back-off after one more failure. That of an image is the one that a container's own has.
+fn back_off(work: &FailedWork, error: &StepError, last: Option<Backoff>, now: Timestamp) -> Backoff {
+    match work {
+        FailedWork::ImageVolume(_) if error.is_failed_pull() => Backoff::of_pull(last, now),
+        FailedWork::ImageVolume(_) => Backoff {
+            delay: Backoff::FIRST,
+            since: now,
+        },
+        _ => Backoff {
+            delay: DELAYS.after(last.map(|last| last.delay)),
+            since: now,
+        },
     }
 }
 
@@ -91,6 +107,7 @@ mod tests {
     use crate::model::allocation::Allocation;
     use crate::model::outcome::Failure;
     use crate::model::pod::RestartPolicy;
+    use crate::model::reason::waiting;
     use crate::model::sample::{self, at};
     use crate::model::step::Subject;
 
@@ -100,6 +117,7 @@ mod tests {
         Done,
         Resized,
         Error(Failure),
+        Pull,
     }
 
     const DONE: End = End::Done;
@@ -135,6 +153,11 @@ mod tests {
                         message: String::new(),
                         failure: *failure,
                     }),
+                    End::Pull => Err(StepError {
+                        reason: waiting::ERR_IMAGE_PULL,
+                        message: String::new(),
+                        failure: Failure::Failed,
+                    }),
                 },
             };
             let outcome = Outcome {
@@ -168,6 +191,24 @@ mod tests {
             &[&[volume("v", FAILED)], &[step(StepKind::RemovePodDir, DONE)]],
             expect![""],
         );
+    }
+
+    #[test]
+    fn the_image_of_a_volume_has_the_back_off_of_pulls() {
+        let image = |end| {
+            (
+                Subject::ImageVolume("v".to_owned()),
+                StepKind::EnsureVolumeImage,
+                end,
+            )
+        };
+        let failed: &[_] = &[image(End::Pull)];
+        check(&[failed, failed], expect![[r#"ImageVolume("v") 20s"#]]);
+        // What is not pulled at all is looked for at equal intervals.
+        let refused: &[_] = &[image(FAILED)];
+        check(&[refused, refused], expect![[r#"ImageVolume("v") 10s"#]]);
+        check(&[failed, &[image(DONE)]], expect![""]);
+        check(&[failed, &[step(StepKind::RemovePodDir, DONE)]], expect![""]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ mod volume;
 mod claim;
 mod csi;
 mod expand;
+mod image_volume;
+mod huge_pages;
 mod pull;
 mod sub_path;
 mod dns;

@@ -254,7 +254,10 @@ enum Direction {
 fn failure_holds(memory: &PodMemory, direction: Direction, now: Timestamp) -> Option<Plan> {
     let until = memory.waits_until(now, |work| match work {
         FailedWork::Step(kind) => direction == Direction::Up || kind.removes(),
-        FailedWork::Volume(_) | FailedWork::Expansion(_) | FailedWork::Resize => false,
+        FailedWork::Volume(_)
+        | FailedWork::Expansion(_)
+        | FailedWork::ImageVolume(_)
+        | FailedWork::Resize => false,
     })?;
     Some(Plan {
         stages: Vec::new(),
@@ -371,6 +374,7 @@ mod tests {
             Step::ExpandVolume(request) => request.volume.clone(),
             Step::RunSandbox(request) => request.config.metadata.as_ref().unwrap().attempt.to_string(),
             Step::EnsureImage(request) => request.container.clone(),
+            Step::EnsureVolumeImage(request) => format!("{} ({})", request.volume, request.image),
             Step::CreateContainer(request) => {
                 let attempt = request.config.metadata.as_ref().unwrap().attempt;
                 let sandbox = match &request.sandbox {

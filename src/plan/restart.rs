@@ -2,7 +2,6 @@
 //! attempt has to wait (`doBackOff` in `pkg/kubelet/kuberuntime`, `pkg/kubelet/images/image_manager.go`).
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -19,9 +18,6 @@ use crate::model::reason;
 use crate::model::request::Occasion;
 use crate::model::runtime::{ObservedContainer, ObservedImage, ObservedName, ObservedPod, Sandbox};
 use crate::model::step::{StepKind, Subject};
-
-/// The longest delay between two pulls of an image.
-const MAX_PULL_DELAY: Duration = Duration::from_secs(300);
 
 /// The memory of a pod before planning: as it is, or a new one if there is none or it has another UID; with the end of
 /// the pod if its deadline has passed meanwhile.
@@ -238,6 +234,8 @@ pub fn retry_after_change(memory: &PodMemory) -> PodMemory {
 /// The memory after an image pull Secret has appeared or changed: a pull that failed without it is retried at once.
 pub fn retry_pulls(memory: &PodMemory) -> PodMemory {
     let mut memory = memory.clone();
+    let of_volume = |work: &FailedWork| matches!(work, FailedWork::ImageVolume(_));
+    memory.failures.retain(|work, _| !of_volume(work));
     for container in memory.containers.values_mut() {
         container.pull = None;
     }
@@ -279,7 +277,7 @@ fn note_attempt<'a>(
         Some((report, error)) => {
             if is_failed_pull(report, error) {
                 let ended = report.began + report.took;
-                memory.pull = Some(Backoff::next(memory.pull, ended, ended, MAX_PULL_DELAY));
+                memory.pull = Some(Backoff::of_pull(memory.pull, ended));
             }
             memory.failure = Some(error.clone());
         }
@@ -295,13 +293,7 @@ fn note_attempt<'a>(
 
 /// Whether a pull from a registry failed, which is what the pull back-off is for.
 fn is_failed_pull(report: &StepReport, error: &StepError) -> bool {
-    let asked_nobody = [
-        reason::waiting::ERR_IMAGE_NEVER_PULL,
-        reason::waiting::INVALID_IMAGE_NAME,
-        reason::waiting::IMAGE_INSPECT_ERROR,
-        reason::waiting::CREATE_CONTAINER_CONFIG_ERROR,
-    ];
-    report.kind == StepKind::EnsureImage && !asked_nobody.contains(&error.reason)
+    report.kind == StepKind::EnsureImage && error.is_failed_pull()
 }
 
 /// When the newest ended instance ended.
@@ -354,7 +346,7 @@ fn is_about_image(error: &StepError) -> bool {
 }
 
 /// Whether the runtime has an image of that name, which may omit registry and tag.
-fn is_present(image: &str, images: &[ObservedImage]) -> bool {
+pub(super) fn is_present(image: &str, images: &[ObservedImage]) -> bool {
     let image = ImageRef::split(image);
     let full = image.full_name();
     images.iter().any(|present| match image.digest() {
@@ -368,6 +360,8 @@ fn is_present(image: &str, images: &[ObservedImage]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use expect_test::{Expect, expect};
     use proptest::prelude::*;
 

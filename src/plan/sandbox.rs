@@ -11,6 +11,7 @@ use crate::model::node::NodePolicy;
 use crate::model::object::lookup::Lookup;
 use crate::model::pod::{Container, Pod, Port, Protocol};
 use crate::model::request::SandboxRequest;
+use crate::model::runtime::RuntimeHandler;
 
 /// The longest node name of the kernel (`__NEW_UTS_LEN`).
 const MAX_FQDN: usize = 64;
@@ -59,11 +60,13 @@ pub(super) fn config(pod: &Pod, attempt: u32, policy: &NodePolicy) -> PodSandbox
     }
 }
 
-/// The sandbox with that attempt number, and the runtime handler.
-pub(super) fn request(origin: Origin<'_>, attempt: u32) -> SandboxRequest {
+/// The sandbox with that attempt number, and the runtime handler. `handlers` are those that the runtime has.
+pub(super) fn request(origin: Origin<'_>, handlers: &[RuntimeHandler], attempt: u32) -> SandboxRequest {
+    let handler = fits_the_kernel(origin).and_then(|()| handler(origin));
+    let usable = |handler: String| security::users_refusal(origin.pod, handlers, &handler).map(|()| handler);
     SandboxRequest {
         config: config(origin.pod, attempt, origin.policy),
-        handler: fits_the_kernel(origin).and_then(|()| handler(origin)),
+        handler: handler.and_then(usable),
     }
 }
 
@@ -211,7 +214,7 @@ mod tests {
                 ips: &[],
                 node: None,
             };
-            let made = request(origin, 0).handler.map(drop);
+            let made = request(origin, &[], 0).handler.map(drop);
             assert_eq!(
                 made.as_ref().map_err(String::as_str),
                 expected.as_ref().map_err(|e| *e)
@@ -252,7 +255,7 @@ mod tests {
                 ips: &[],
                 node: None,
             };
-            let found = request(origin, 0).handler;
+            let found = request(origin, &[], 0).handler;
             assert_eq!(found.as_deref().map_err(String::as_str), expected);
         };
         let class = RuntimeClass {

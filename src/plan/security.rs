@@ -8,6 +8,7 @@ use k8s_cri::v1::{
 
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodSecurity, Profile, SeLinux};
+use crate::model::runtime::RuntimeHandler;
 
 /// Masked paths of /proc and /sys (`pkg/securitycontext/util.go`).
 const MASKED_PATHS: [&str; 12] = [
@@ -94,7 +95,8 @@ pub(super) fn of_container(
     }
 }
 
-/// Which namespaces are shared, and with the node or the pod. User namespaces are always the host's.
+/// Which namespaces are shared, and with the node or the pod. The IDs of a user namespace are filled in during execution:
+/// which ones are free is only known then.
 fn namespaces(pod: &Pod) -> NamespaceOption {
     let shared = pod.namespaces;
     let host_or_pod = |host| match host {
@@ -112,9 +114,31 @@ fn namespaces(pod: &Pod) -> NamespaceOption {
         ipc: host_or_pod(shared.host_ipc).into(),
         target_id: String::new(),
         userns_options: Some(UserNamespace {
-            mode: NamespaceMode::Node.into(),
+            mode: host_or_pod(!shared.own_users).into(),
             ..UserNamespace::default()
         }),
+    }
+}
+
+/// Why the pod cannot have a user namespace, if it is to have one (`GetOrCreateUserNamespaceMappings` in
+/// `pkg/kubelet/userns`). `handler` is the runtime handler of its sandbox.
+pub(super) fn users_refusal(pod: &Pod, handlers: &[RuntimeHandler], handler: &str) -> Result<(), String> {
+    if !pod.namespaces.own_users {
+        return Ok(());
+    }
+    let known = handlers.iter().find(|known| known.name == handler);
+    if known.is_some_and(|known| known.user_namespaces) {
+        return Ok(());
+    }
+    let who = match handler {
+        "" => "runtime".to_owned(),
+        _ => format!("RuntimeClass handler {handler:?}"),
+    };
+    let why = format!("can't set `spec.hostUsers: false`, {who} does not support user namespaces");
+    // Runtimes that do not say what their handlers can do are too old to do this.
+    match known.is_none() && !handlers.is_empty() {
+        true => Err(format!("{why}: the handler {handler:?} is not known")),
+        false => Err(why),
     }
 }
 
@@ -192,4 +216,36 @@ fn selinux(options: &SeLinux) -> SeLinuxOption {
 
 fn int64(value: i64) -> Int64Value {
     Int64Value { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::pod::RestartPolicy;
+    use crate::model::sample;
+
+    #[test]
+    fn a_user_namespace_needs_a_handler_that_makes_it() {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let handler = |name: &str, user_namespaces| RuntimeHandler {
+            name: name.to_owned(),
+            recursive_read_only: true,
+            user_namespaces,
+        };
+        let handlers = [handler("", true), handler("old", false)];
+        assert_eq!(users_refusal(&pod, &[], "old"), Ok(()));
+        pod.namespaces.own_users = true;
+        let check = |handlers: &[RuntimeHandler], handler: &str, expected: &str| {
+            let refused = users_refusal(&pod, handlers, handler).unwrap_err();
+            assert_eq!(refused, format!("can't set `spec.hostUsers: false`, {expected}"));
+        };
+        assert_eq!(users_refusal(&pod, &handlers, ""), Ok(()));
+        let old = r#"RuntimeClass handler "old" does not support user namespaces"#;
+        check(&handlers, "old", old);
+        check(&[], "", "runtime does not support user namespaces");
+        check(&[], "old", old);
+        let unknown =
+            r#"RuntimeClass handler "x" does not support user namespaces: the handler "x" is not known"#;
+        check(&handlers, "x", unknown);
+    }
 }

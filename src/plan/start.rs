@@ -9,7 +9,9 @@ use super::content::Origin;
 use super::context::PlanContext;
 use super::environment::Room;
 use super::need::Stop;
-use super::{PlanView, cgroup, ephemeral, expand, gc, pull, resize, restart, sandbox, teardown, volume};
+use super::{
+    PlanView, cgroup, ephemeral, expand, gc, image_volume, pull, resize, restart, sandbox, teardown, volume,
+};
 use crate::model::allocation::Allocation;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::FailedWork;
@@ -74,19 +76,14 @@ pub(super) fn in_new_sandbox(context: PlanContext<'_>, attempt: u32, start: &[&C
         recursive_read_only: recursive_read_only(context),
     };
     let (due, waits_until) = due(context, start);
-    let request = sandbox::request(context.origin(&[]), attempt);
+    let request = sandbox::request(context.origin(&[]), context.view.runtime_handlers, attempt);
     // Without a sandbox no image is needed.
     let due = if request.handler.is_ok() { due } else { Vec::new() };
     let run = Step::RunSandbox(Box::new(request));
     let last = seen.sandboxes.first().map(teardown::stop_sandbox);
     let outdated = due.iter().filter_map(|c| remove_outdated(context, c));
     let mut stages = vec![last.into_iter().collect(), outdated.collect(), base(context)];
-    stages.push(
-        [run]
-            .into_iter()
-            .chain(images(context, due.iter().copied()))
-            .collect(),
-    );
+    stages.push([run].into_iter().chain(images(context, &due)).collect());
     if !due.is_empty() {
         stages.push(vec![Step::WriteHosts(container::hosts_file(pod, &[], policy))]);
         create_and_start(context, &due, &home, context.origin(&[]), &mut stages);
@@ -127,7 +124,7 @@ pub(super) fn in_sandbox(
         .filter(|c| created(context, c).is_none())
         .collect();
     let mut prepare: Vec<_> = new.iter().filter_map(|c| remove_outdated(context, c)).collect();
-    prepare.extend(images(context, new.iter().copied()));
+    prepare.extend(images(context, &new));
     let may_be_made = |update: &VolumeRequest| {
         let work = FailedWork::Volume(update.volume.clone());
         memory.retried_at(&work, context.now).is_none()
@@ -212,7 +209,8 @@ fn due<'a>(context: PlanContext<'_>, start: &[&'a Container]) -> (Vec<&'a Contai
     let mut due = Vec::new();
     let mut next = None;
     for &container in start {
-        match restart::start_waits_until(container, memory, seen, view.images, policy) {
+        let own = restart::start_waits_until(container, memory, seen, view.images, policy);
+        match own.max(image_volume::waits_until(context, container)) {
             Some(until) if until > now => next = Some(next.map_or(until, |next: Timestamp| next.min(until))),
             _ => due.push(container),
         }
@@ -244,15 +242,18 @@ fn base(context: PlanContext<'_>) -> Vec<Step> {
     steps
 }
 
-/// The images of containers. The credentials of the pod's Secrets are read once for all of them.
-fn images<'a>(context: PlanContext<'_>, containers: impl Iterator<Item = &'a Container>) -> Vec<Step> {
-    let mut containers = containers.peekable();
-    if containers.peek().is_none() {
+/// The images of containers and of the volumes that they mount. The credentials of the pod's Secrets are read once for
+/// all of them.
+fn images(context: PlanContext<'_>, containers: &[&Container]) -> Vec<Step> {
+    if containers.is_empty() {
         return Vec::new();
     }
     let keyring = pull::keyring(context.origin(&[]));
-    containers
-        .map(|container| Step::EnsureImage(container::image(&keyring, container)))
+    let of_containers = containers.iter();
+    let of_containers =
+        of_containers.map(|container| Step::EnsureImage(container::image(&keyring, container)));
+    of_containers
+        .chain(image_volume::images(context.pod, &keyring, containers))
         .collect()
 }
 

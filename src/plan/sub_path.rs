@@ -21,28 +21,16 @@ pub(super) fn mounts(
     room: &mut Room,
 ) -> Result<Vec<SubPathMount>, String> {
     let Origin { pod, policy, .. } = origin;
+    let images = pod.image_volumes();
     let mut mounts = Vec::new();
     for (index, mount) in container.mounts.iter().enumerate() {
         let Some(part) = &mount.sub_path else { continue };
+        // The runtime itself mounts the part of an image.
+        if images.contains_key(mount.volume.as_str()) {
+            continue;
+        }
         let root = volume::host_path(origin, &mount.volume)?;
-        let path = match part {
-            SubPath::Plain(path) => path.clone(),
-            SubPath::Expression(expression) => {
-                let path = expanded(expression, env)?;
-                // Paths are not passed to the program, but can be just as long.
-                room.take_of_plan(path.len())
-                    .map_err(|whose| whose.message(container))?;
-                path
-            }
-        };
-        if path.starts_with('/') {
-            return Err(format!("error SubPath `{path}` must not be an absolute path"));
-        }
-        if path.split('/').any(|part| part == "..") {
-            return Err(format!(
-                "unable to provision SubPath `{path}`: must not contain '..'"
-            ));
-        }
+        let path = path(part, container, env, room)?;
         mounts.push(SubPathMount {
             volume: mount.volume.clone(),
             root,
@@ -51,6 +39,34 @@ pub(super) fn mounts(
         });
     }
     Ok(mounts)
+}
+
+/// The path of a part within its volume; or why it is none.
+pub(super) fn path(
+    part: &SubPath,
+    container: &Container,
+    env: &Environment,
+    room: &mut Room,
+) -> Result<String, String> {
+    let path = match part {
+        SubPath::Plain(path) => path.clone(),
+        SubPath::Expression(expression) => {
+            let path = expanded(expression, env)?;
+            // Paths are not passed to the program, but can be just as long.
+            room.take_of_plan(path.len())
+                .map_err(|whose| whose.message(container))?;
+            path
+        }
+    };
+    if path.starts_with('/') {
+        return Err(format!("error SubPath `{path}` must not be an absolute path"));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err(format!(
+            "unable to provision SubPath `{path}`: must not contain '..'"
+        ));
+    }
+    Ok(path)
 }
 
 /// Every variable must be set: an empty part of the path would lead to another directory.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::content::{FilesLeft, Origin};
-use super::{cgroup, claim, csi};
+use super::{cgroup, claim, csi, huge_pages};
 use crate::model::memory::PodMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
@@ -19,12 +19,14 @@ const EMPTY_DIR: &str = "kubernetes.io/empty-dir";
 /// The volumes to create: those that a container uses, as in the kubelet.
 pub(super) fn requests(origin: Origin<'_>) -> Vec<VolumeRequest> {
     let mut left = FilesLeft::of_pod();
-    let request = |volume: &Volume| VolumeRequest {
-        volume: volume.name.clone(),
-        called: called(origin, volume),
-        kind: kind(origin, volume, &mut left),
+    let request = |volume: &Volume| {
+        Some(VolumeRequest {
+            volume: volume.name.clone(),
+            called: called(origin, volume),
+            kind: kind(origin, volume, &mut left)?,
+        })
     };
-    used(origin.pod).into_iter().map(request).collect()
+    used(origin.pod).into_iter().filter_map(request).collect()
 }
 
 /// The volumes of a running pod whose files differ from the desired ones. If the content can no longer be computed, the
@@ -32,7 +34,7 @@ pub(super) fn requests(origin: Origin<'_>) -> Vec<VolumeRequest> {
 pub(super) fn updates(origin: Origin<'_>, memory: &PodMemory) -> Vec<VolumeRequest> {
     let mut left = FilesLeft::of_pod();
     let projected = |volume: &&Volume| matches!(volume.source, VolumeSource::Projected { .. });
-    let request = |volume: &Volume| match kind(origin, volume, &mut left) {
+    let request = |volume: &Volume| match kind(origin, volume, &mut left)? {
         VolumeKind::Files { files, .. } if memory.written.get(&volume.name) == Some(&files) => None,
         kind @ VolumeKind::Files { .. } => Some(VolumeRequest {
             volume: volume.name.clone(),
@@ -64,7 +66,7 @@ pub(super) fn added(origin: Origin<'_>, containers: &[&Container]) -> Vec<Volume
         wanted.contains(name) && !had.contains(name)
     };
     let mut left = FilesLeft::of_pod();
-    let request = |volume: &Volume| match kind(origin, volume, &mut left) {
+    let request = |volume: &Volume| match kind(origin, volume, &mut left)? {
         VolumeKind::Files { .. } => None,
         kind => Some(VolumeRequest {
             volume: volume.name.clone(),
@@ -104,7 +106,7 @@ fn used(pod: &Pod) -> Vec<&Volume> {
 pub(super) fn is_read_only(pod: &Pod, name: &str) -> bool {
     let volume = pod.volumes.iter().find(|volume| volume.name == name);
     volume.is_some_and(|volume| match volume.source {
-        VolumeSource::Projected { .. } => true,
+        VolumeSource::Projected { .. } | VolumeSource::Image { .. } => true,
         VolumeSource::Claim { read_only, .. } => read_only,
         // The driver publishes it so.
         VolumeSource::Csi(_) => false,
@@ -150,6 +152,9 @@ pub(super) fn host_path(origin: Origin<'_>, name: &str) -> Result<PathBuf, Strin
         VolumeSource::HostPath { path, .. } => path.clone(),
         VolumeSource::Claim { .. } => claim::resolve(origin, volume)?.path(origin)?,
         VolumeSource::Csi(_) => csi::places(origin).target(&volume.name),
+        VolumeSource::Image { .. } => {
+            return Err(format!("volume {name:?} is an image, which has no path here"));
+        }
         VolumeSource::Projected { kind, .. } => own_path(origin, plugin(*kind).0, volume),
     })
 }
@@ -169,14 +174,16 @@ fn called(origin: Origin<'_>, volume: &Volume) -> String {
 }
 
 /// What is to be made for a volume that has no files.
-pub(super) fn kind_of(origin: Origin<'_>, volume: &Volume) -> VolumeKind {
+pub(super) fn kind_of(origin: Origin<'_>, volume: &Volume) -> Option<VolumeKind> {
     kind(origin, volume, &mut FilesLeft::of_pod())
 }
 
-fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind {
+/// What to make; `None`: nothing, because the runtime mounts it.
+fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> Option<VolumeKind> {
     let Origin { pod, policy, .. } = origin;
     let group = pod.security.fs_group;
-    match &volume.source {
+    Some(match &volume.source {
+        VolumeSource::Image { .. } => return None,
         VolumeSource::Claim { read_only, .. } => claim::kind(origin, volume, *read_only),
         VolumeSource::Csi(own) => csi::inline(origin, volume, own),
         VolumeSource::HostPath { path, kind } => VolumeKind::HostPath {
@@ -197,6 +204,19 @@ fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind
             size: tmpfs_size(pod, *size_limit, policy),
             group,
         },
+        VolumeSource::EmptyDir {
+            medium: Medium::HugePages(stated),
+            ..
+        } => match huge_pages::page_size(pod, *stated) {
+            Ok(page) => VolumeKind::HugePages {
+                path: own_path(origin, EMPTY_DIR, volume),
+                page,
+                group,
+            },
+            Err(why) => VolumeKind::Missing {
+                message: set_up_failed(&volume.name, why),
+            },
+        },
         VolumeSource::Projected { kind, mode, sources } => match origin.files(*mode, sources, left) {
             Ok(files) => VolumeKind::Files {
                 path: own_path(origin, plugin(*kind).0, volume),
@@ -208,7 +228,7 @@ fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> VolumeKind
                 message: set_up_failed(&volume.name, why),
             },
         },
-    }
+    })
 }
 
 /// The minimum of the volume's limit, the pod's limit, and the node's memory (`calculateEmptyDirMemorySize` in

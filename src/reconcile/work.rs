@@ -139,7 +139,7 @@ fn log_failures(outcome: &Outcome) {
     for step in &outcome.steps {
         let Err(error) = &step.result else { continue };
         let container = match &step.subject {
-            Subject::Pod | Subject::Volume(_) => "",
+            Subject::Pod | Subject::Volume(_) | Subject::ImageVolume(_) => "",
             Subject::Container(name) => name.as_str(),
         };
         let (pod, uid, verb, reason) = (&outcome.pod, &outcome.uid, step.kind.as_str(), error.reason);

@@ -1,5 +1,7 @@
 //! What loop 2 counts: it alone sees each step with its pod, and each change of a status.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
@@ -8,6 +10,7 @@ use crate::counters::ContainerType;
 use crate::model::memory::Executed;
 use crate::model::outcome::{Done, Outcome, StepError, StepReport};
 use crate::model::pod::Pod;
+use crate::model::reason::waiting;
 use crate::model::step::{StepKind, Subject};
 use crate::model::volume::plugin;
 
@@ -28,13 +31,19 @@ impl Loop {
         let counters = &self.counters;
         let failed = step.result.as_ref().is_err_and(StepError::counts);
         match (step.kind, &step.subject) {
-            (StepKind::RunSandbox, _) => counters.pods.sandboxed(failed),
+            (StepKind::RunSandbox, _) => {
+                counters.pods.sandboxed(failed);
+                if pod.is_some_and(|pod| pod.namespaces.own_users) {
+                    counters.pods.user_namespaced(failed);
+                }
+            }
             (StepKind::Resize, _) => counters.resizes.actuated(step.took, failed),
             (StepKind::EnsureVolume, Subject::Volume(name)) => {
                 if let Some(plugin) = pod.and_then(|pod| plugin_of(pod, name)) {
                     counters.volumes.mounted(plugin, step.took, failed);
                 }
             }
+            (StepKind::EnsureVolumeImage, _) => self.count_pull(outcome, step),
             (kind, Subject::Container(name)) if kind.starts_container() => {
                 let of = pod.and_then(|pod| type_of(pod, name));
                 let of = of.unwrap_or(ContainerType::Container);
@@ -42,17 +51,47 @@ impl Loop {
                 if kind == StepKind::EnsureImage {
                     counters.containers.started(of);
                 }
-                match &step.result {
-                    Err(error) if error.counts() => counters.containers.failed(of, error.reason),
-                    Ok(Done::ImagePulled { size, pull, .. }) => {
-                        counters.images.pulled(*size, *pull);
-                        counters.pod_starts.pulled(&outcome.uid, step.began, step.took);
-                    }
-                    Ok(_) | Err(_) => {}
+                if let Err(error) = &step.result
+                    && error.counts()
+                {
+                    counters.containers.failed(of, error.reason);
+                }
+                self.count_pull(outcome, step);
+                if kind == StepKind::CreateContainer
+                    && let Some(pod) = pod
+                {
+                    self.count_image_volumes(pod, name, step);
                 }
             }
             _ => {}
         }
+    }
+
+    fn count_pull(&self, outcome: &Outcome, step: &StepReport) {
+        if let Ok(Done::ImagePulled { size, pull, .. }) = &step.result {
+            self.counters.images.pulled(*size, *pull);
+            self.counters
+                .pod_starts
+                .pulled(&outcome.uid, step.began, step.took);
+        }
+    }
+
+    /// Counts the images that a container was to mount, as the kubelet does: not if one of them could not be had.
+    fn count_image_volumes(&self, pod: &Pod, container: &str, step: &StepReport) {
+        let error = step.result.as_ref().err();
+        if error.is_some_and(|error| !error.counts() || error.is_about_image()) {
+            return;
+        }
+        let images = pod.image_volumes();
+        let container = pod.all_containers().find(|own| own.name == container);
+        let mounts = container.into_iter().flat_map(|container| &container.mounts);
+        let mounted: Vec<&str> = mounts
+            .map(|mount| mount.volume.as_str())
+            .filter(|volume| images.contains_key(volume))
+            .collect();
+        let volumes: BTreeSet<&str> = mounted.iter().copied().collect();
+        let failed = error.is_some_and(|error| error.message.starts_with(waiting::IMAGE_VOLUME_MOUNT_FAILED));
+        self.counters.images.mounted(volumes.len(), mounted.len(), failed);
     }
 
     /// Counts what a status shows and the one before it did not.

@@ -72,6 +72,7 @@ pub(crate) fn running(id: &str, name: &str, log: &str) -> ObservedContainer {
         },
         image: "demo:1".into(),
         image_ref: "sha256:1".into(),
+        mounted_images: Vec::new(),
         log_path: log.into(),
         resources: None,
         user: None,

@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::context::{Kind, StatusContext};
+use super::image_volume::PULL_FAILURE_SHOWN;
 use super::resize;
 use super::state::{
     container_id, default_reason, exit_code, lost, running, state, terminated, waiting_state,
 };
-use super::waiting::{PULL_FAILURE_SHOWN, shown_back_off, why_it_waits};
+use super::waiting::{shown_back_off, why_it_waits};
 use crate::model::health::Verdict;
 use crate::model::memory::ContainerMemory;
 use crate::model::node::NodePolicy;

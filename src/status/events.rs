@@ -1,9 +1,12 @@
 //! The events of a pod, worded as in the kubelet: from an execution's outcome, and from waiting containers.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
 
 use super::format::{full_name, go_duration};
+use super::image_volume;
 use super::node::network_fault;
 use super::resize;
 use std::path::Path;
@@ -12,11 +15,11 @@ use crate::model::api::has_final_phase;
 use crate::model::end::End;
 use crate::model::event::{EventType, PodEvent};
 use crate::model::expansion::Expansion;
-use crate::model::memory::PodMemory;
+use crate::model::memory::{PodFailure, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::object::Objects;
 use crate::model::outcome::{Done, HookResult, Outcome, SlowAction, StepError, StepReport, StepStarted};
-use crate::model::pod::{Container, Pod};
+use crate::model::pod::{Container, Pod, VolumeSource};
 use crate::model::probe::ProbeKind;
 use crate::model::reason::waiting;
 use crate::model::reference::absent_pull_secrets;
@@ -58,7 +61,8 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
 
 /// The events at the start of a lengthy step.
 pub fn begun(pod: &Pod, beginning: &StepStarted) -> Vec<PodEvent> {
-    let path = field_path(pod, &beginning.container);
+    let container = beginning.container.as_deref();
+    let path = container.map_or_else(String::new, |container| field_path(pod, container));
     let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
     match &beginning.what {
         SlowAction::Pull { image } => vec![normal("Pulling", format!("Pulling image {image:?}"))],
@@ -79,7 +83,8 @@ pub fn begun(pod: &Pod, beginning: &StepStarted) -> Vec<PodEvent> {
 /// The event that images are pulled without Secrets that the pod names, if this execution needed images.
 pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<PodEvent> {
     let mut steps = outcome.steps.iter();
-    if !steps.any(|report| report.kind == StepKind::EnsureImage) {
+    let needs_image = |kind| matches!(kind, StepKind::EnsureImage | StepKind::EnsureVolumeImage);
+    if !steps.any(|report| needs_image(report.kind)) {
         return None;
     }
     let absent = absent_pull_secrets(pod, objects);
@@ -173,6 +178,16 @@ pub fn waiting(
 ) -> Vec<PodEvent> {
     let seen = observed.uids.get(&pod.uid);
     let mut all = Vec::new();
+    let is_delayed = |failure: &PodFailure| failure.error.is_failed_pull() && failure.backoff.ends() > now;
+    let delayed = image_volume::failed(pod, memory)
+        .into_iter()
+        .filter(|(_, _, failure)| is_delayed(failure));
+    let delayed: BTreeMap<&str, &str> = delayed.map(|(volume, image, _)| (volume, image)).collect();
+    let back_off = |image: &str, path: &str| {
+        let message = format!("Back-off pulling image {image:?}");
+        event(EventType::Normal, "BackOff", message, path)
+    };
+    all.extend(delayed.values().map(|image| back_off(image, "")));
     for container in pod.all_containers() {
         let newest = seen.and_then(|seen| seen.container(&container.name));
         let Some(memory) = memory
@@ -190,9 +205,18 @@ pub fn waiting(
                 full_name(pod)
             );
             all.push(event(EventType::Warning, "BackOff", message, &path));
-        } else if memory.pull.is_some_and(|pull| pull.ends() > now) {
-            let message = format!("Back-off pulling image {:?}", container.image);
-            all.push(event(EventType::Normal, "BackOff", message, &path));
+            continue;
+        }
+        let mounted = container
+            .mounts
+            .iter()
+            .filter(|mount| delayed.contains_key(mount.volume.as_str()));
+        let mut failures = mounted.count();
+        if failures == 0 && memory.pull.is_some_and(|pull| pull.ends() > now) {
+            all.push(back_off(&container.image, &path));
+            failures = 1;
+        }
+        for _ in 0..failures {
             let message = format!("Error: {}", waiting::IMAGE_PULL_BACK_OFF);
             all.push(event(EventType::Warning, "Failed", message, &path));
         }
@@ -240,10 +264,11 @@ fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
     if let Done::DeviceMapped { volume, global, pod } = done {
         return mapped(volume, global, pod);
     }
-    let Subject::Container(name) = &report.subject else {
-        return Vec::new();
+    let path = match &report.subject {
+        Subject::Container(name) => field_path(pod, name),
+        Subject::ImageVolume(_) => String::new(),
+        Subject::Pod | Subject::Volume(_) => return Vec::new(),
     };
-    let path = field_path(pod, name);
     let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
     match (done, report.kind) {
         (Done::ImagePresent { image }, _) => vec![normal(
@@ -290,6 +315,9 @@ fn of_done(pod: &Pod, report: &StepReport, done: &Done) -> Vec<PodEvent> {
 fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> {
     let warning =
         |reason: &str, message: String, path: &str| event(EventType::Warning, reason, message, path);
+    if let Subject::ImageVolume(volume) = &report.subject {
+        return of_image_error(volume_image(pod, volume), error, "");
+    }
     let Subject::Container(name) = &report.subject else {
         let message = match report.kind {
             StepKind::Resize => resize::error(pod, &error.message),
@@ -300,7 +328,13 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
     let path = field_path(pod, name);
     let failed = |message: &str| warning("Failed", format!("Error: {message}"), &path);
     match report.kind {
-        StepKind::EnsureImage => of_image_error(pod, name, error, &path),
+        StepKind::EnsureImage => {
+            let mut events = of_image_error(image(pod, name), error, &path);
+            events.push(failed(error.reason));
+            events
+        }
+        // The image of a volume could not be had.
+        StepKind::CreateContainer if error.is_about_image() => vec![failed(error.reason)],
         // Reported when the stop of the container started.
         StepKind::PostStart => Vec::new(),
         StepKind::CreateContainer | StepKind::StartContainer => vec![failed(&error.message)],
@@ -309,27 +343,33 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
     }
 }
 
-fn of_image_error(pod: &Pod, container: &str, error: &StepError, path: &str) -> Vec<PodEvent> {
+/// The image of a container.
+fn image<'a>(pod: &'a Pod, container: &str) -> &'a str {
     let image = pod.all_containers().find(|c| c.name == container);
-    let image = image.map_or("", |container| container.image.as_str());
-    let warning = |reason: &str, message: String| event(EventType::Warning, reason, message, path);
-    let failed = warning("Failed", format!("Error: {}", error.reason));
-    match error.reason {
-        waiting::ERR_IMAGE_NEVER_PULL => vec![
-            warning(waiting::ERR_IMAGE_NEVER_PULL, error.message.clone()),
-            failed,
-        ],
-        waiting::INVALID_IMAGE_NAME | waiting::IMAGE_INSPECT_ERROR => {
-            vec![warning("InspectFailed", error.message.clone()), failed]
-        }
-        _ => vec![
-            warning(
-                "Failed",
-                format!("Failed to pull image {image:?}: {}", error.message),
-            ),
-            failed,
-        ],
+    image.map_or("", |container| container.image.as_str())
+}
+
+/// The image of a volume.
+fn volume_image<'a>(pod: &'a Pod, volume: &str) -> &'a str {
+    let volume = pod.volumes.iter().find(|own| own.name == volume);
+    match volume.map(|volume| &volume.source) {
+        Some(VolumeSource::Image { reference, .. }) => reference,
+        _ => "",
     }
+}
+
+fn of_image_error(image: &str, error: &StepError, path: &str) -> Vec<PodEvent> {
+    let (reason, message) = match error.reason {
+        waiting::ERR_IMAGE_NEVER_PULL => (waiting::ERR_IMAGE_NEVER_PULL, error.message.clone()),
+        waiting::INVALID_IMAGE_NAME | waiting::IMAGE_INSPECT_ERROR => {
+            ("InspectFailed", error.message.clone())
+        }
+        _ => (
+            "Failed",
+            format!("Failed to pull image {image:?}: {}", error.message),
+        ),
+    };
+    vec![event(EventType::Warning, reason, message, path)]
 }
 
 fn field_path(pod: &Pod, container: &str) -> String {

@@ -3,6 +3,7 @@
 mod condition;
 mod disruption;
 mod waiting;
+mod image_volume;
 mod container;
 mod context;
 mod state;

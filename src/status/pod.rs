@@ -11,13 +11,14 @@ use super::container;
 use super::context::StatusContext;
 use super::disruption;
 use super::format::time;
+use super::image_volume;
 use super::phase::{self, Life};
 use super::resize;
 use super::termination;
 use crate::model::api::has_final_phase;
 use crate::model::end::End;
 use crate::model::foreign_status::ForeignStatus;
-use crate::model::memory::PodMemory;
+use crate::model::memory::{FailedWork, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Pod, Source};
 use crate::model::runtime::{ObservedName, ObservedPod, RuntimeHandler};
@@ -242,12 +243,15 @@ pub fn changes_at(
 ) -> Option<Timestamp> {
     let seen = observed.uids.get(&memory.uid);
     let containers = memory.containers.iter();
-    containers
-        .filter_map(|(name, memory)| {
-            let newest = seen.and_then(|seen| seen.container(name));
-            container::changes_at(memory, newest, policy, now)
-        })
-        .min()
+    let of_containers = containers.filter_map(|(name, memory)| {
+        let newest = seen.and_then(|seen| seen.container(name));
+        container::changes_at(memory, newest, policy, now)
+    });
+    let of_volumes = memory.failures.iter().filter_map(|(work, failure)| match work {
+        FailedWork::ImageVolume(_) => image_volume::shows_back_off(failure).filter(|at| *at > now),
+        _ => None,
+    });
+    of_containers.chain(of_volumes).min()
 }
 
 /// A pod whose end has been reported stays ended.

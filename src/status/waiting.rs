@@ -7,14 +7,12 @@ use jiff::Timestamp;
 
 use super::context::{Kind, StatusContext};
 use super::format::{full_name, go_duration};
+use super::image_volume::{self, PULL_FAILURE_SHOWN};
 use crate::model::memory::ContainerMemory;
 use crate::model::node::NodePolicy;
 use crate::model::pod::Container;
 use crate::model::reason::waiting;
 use crate::model::runtime::ObservedContainer;
-
-/// How long a failed pull is reported before the back-off is: the kubelet looks again after ten seconds.
-pub(super) const PULL_FAILURE_SHOWN: Duration = Duration::from_secs(9);
 
 /// The longest that the end of a container is reported before the back-off of its restart: the kubelet looks at a pod
 /// again after a minute at the latest (`completeWork` in `pkg/kubelet/pod_workers.go`).
@@ -29,9 +27,10 @@ pub(super) fn why_it_waits(
     kind: Kind,
     newest: Option<&ObservedContainer>,
 ) -> Option<(&'static str, String)> {
-    let memory = context.memory?.of_container(container)?;
+    let of_pod = context.memory?;
+    let memory = of_pod.of_container(container);
     let restarted = newest.filter(|_| kind != Kind::Ephemeral);
-    let back_off = shown_back_off(memory, restarted, context.policy);
+    let back_off = memory.and_then(|memory| shown_back_off(memory, restarted, context.policy));
     if let Some((delay, _)) = back_off.filter(|(_, shown)| shown.contains(&context.now)) {
         let message = format!(
             "back-off {} restarting failed container={} pod={}",
@@ -41,6 +40,11 @@ pub(super) fn why_it_waits(
         );
         return Some((waiting::CRASH_LOOP_BACK_OFF, message));
     }
+    let of_volume = image_volume::why_it_waits(context.pod, of_pod, container, context.now);
+    if of_volume.is_some() {
+        return of_volume;
+    }
+    let memory = memory?;
     let error = memory.failure.as_ref()?;
     if pull_waits(memory, context.now) {
         let message = format!(

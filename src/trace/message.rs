@@ -104,7 +104,9 @@ fn details(what: &What, span: &Span) -> Vec<KeyValue> {
         What::Step(_, Subject::Container(name)) | What::Started(name) | What::ContainerReady(name) => {
             Some(text("k8s.container.name", name))
         }
-        What::Step(_, Subject::Volume(name)) => Some(text("k8s.volume.name", name)),
+        What::Step(_, Subject::Volume(name) | Subject::ImageVolume(name)) => {
+            Some(text("k8s.volume.name", name))
+        }
         What::Step(_, Subject::Pod) | What::PodReady | What::StatusWritten(_) => None,
     };
     let detail = span.detail.as_deref().map(|detail| text("gantry.detail", detail));

@@ -332,6 +332,9 @@ fn check_plan(plan: &Plan) {
                     check_beneath(Path::new(&part.path), "/");
                     check_beneath(&part.target, "/var/lib/kubelet/pods");
                 }
+                for mount in &request.image_mounts {
+                    check_beneath(Path::new(&mount.sub_path), "");
+                }
             }
             Step::EnsureVolume(request) => {
                 if let VolumeKind::Files {

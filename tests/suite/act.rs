@@ -7,12 +7,14 @@ use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
+use gantry::act::user_ranges::PodUsers;
 use gantry::act::{self, ActContext};
 use gantry::cri::Runtime;
 use gantry::model::outcome::{Done, Failure, HookResult, Outcome, StepError, StepReport};
 use gantry::model::pod::PullPolicy;
 use gantry::model::pull_policy::Verification;
 use gantry::model::step::{Plan, Step};
+use gantry::model::user_range::IdPool;
 use k8s_cri::v1::ContainerState;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +48,7 @@ impl Node {
             files: Default::default(),
             projects: Default::default(),
             csi: Default::default(),
+            users: PodUsers::of_pool(at.root.path(), IdPool::whole(65_536)),
             network_cache: NetworkCache(at.root.path().join("cni-results")),
             beginnings: mpsc::unbounded_channel().0,
             counters: Arc::default(),

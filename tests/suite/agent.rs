@@ -14,6 +14,7 @@ use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
+use gantry::act::user_ranges::PodUsers;
 use gantry::agent::wiring::Wiring;
 use gantry::agent::{Cluster, NodeParts, Storing};
 use gantry::cgroup;
@@ -35,6 +36,7 @@ use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
 use gantry::model::shutdown::{ShutdownPeriods, ShutdownProgress};
+use gantry::model::user_range::IdPool;
 use gantry::source::checkpoint::seal::Keyhole;
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -488,6 +490,7 @@ impl Agent {
             files: machine.files.clone(),
             projects: Default::default(),
             csi: Default::default(),
+            users: PodUsers::of_pool(root, IdPool::whole(65_536)),
             network_cache: NetworkCache(root.join("cni-results")),
             beginnings: beginnings_in,
             counters: Arc::default(),

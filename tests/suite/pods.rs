@@ -191,6 +191,7 @@ pub(crate) fn create(at: &Directories, pod: &str, container: &str) -> Step {
         env_files: Vec::new(),
         stop_signal: None,
         sub_paths: Vec::new(),
+        image_mounts: Vec::new(),
         refusal: None,
         termination_file: Some(termination_file(at, pod, container)),
     }))

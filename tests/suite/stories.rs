@@ -23,6 +23,7 @@ mod faults;
 mod foreign_changes;
 mod hooks;
 mod identity;
+mod image_volumes;
 mod images;
 mod join;
 mod lives;
@@ -39,6 +40,7 @@ mod serving_certificate;
 mod shutdown;
 mod timelines;
 mod traces;
+mod user_namespaces;
 mod waits;
 mod work;
 

@@ -287,7 +287,7 @@ fn features() -> Vec<Vec<u8>> {
         "csi: {driver: a/b}",
         "nfs: {server: a, path: /}",
         "iscsi: {targetPortal: a, iqn: b, lun: 0}",
-        "image: {reference: a}",
+        "image: {pullPolicy: Always}",
         "ephemeral: {}",
         "gitRepo: {repository: a}",
     ];
@@ -307,7 +307,7 @@ fn features() -> Vec<Vec<u8>> {
         "ephemeralContainers: [{name: e, image: a}]",
         "serviceAccountName: a",
         "runtimeClassName: a",
-        "hostUsers: false",
+        "hostUsers: false\n  hostPID: true",
         "nodeSelector: {a: b}",
         "resourceClaims: [{name: a}]",
         "schedulingGates: [{name: a}]",

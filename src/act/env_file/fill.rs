@@ -4,7 +4,6 @@ use k8s_cri::v1::ContainerConfig;
 
 use crate::model::bounds;
 use crate::model::env_file::{self, EnvFileKey};
-use crate::model::request::SubPathMount;
 
 /// Puts the values where the placeholders are. A variable without a value is what it was before, and gone if it was
 /// nothing; `$(NAME)` then stays as it is.
@@ -13,7 +12,7 @@ pub(super) fn fill(
     files: &[EnvFileKey],
     found: Vec<Option<String>>,
     config: &mut ContainerConfig,
-    parts: &mut [SubPathMount],
+    paths: &mut [&mut String],
 ) -> Result<(), String> {
     let too_long = |what: &str| bounds::exec_string_exceeded(&format!("{what} of container {container:?}"));
     let mut known = Known {
@@ -50,13 +49,11 @@ pub(super) fn fill(
         *word = known.filled(word).ok_or_else(|| too_long("an argument"))?;
         passed.add(word.len(), container)?;
     }
-    for part in parts {
-        if let Some(name) = known.lacking(&part.path) {
+    for path in paths {
+        if let Some(name) = known.lacking(path) {
             return Err(format!("missing value for {name}"));
         }
-        part.path = known
-            .filled(&part.path)
-            .ok_or_else(|| too_long("a subPathExpr"))?;
+        **path = known.filled(path).ok_or_else(|| too_long("a subPathExpr"))?;
     }
     Ok(())
 }
@@ -221,17 +218,13 @@ mod tests {
     #[test]
     fn a_part_of_a_volume_needs_the_value() {
         let files = [file("A", None)];
-        let mut parts = [SubPathMount {
-            volume: "v".to_owned(),
-            root: "/v".into(),
-            path: format!("of/{}", placeholder(0)),
-            target: "/t".into(),
-        }];
+        let mut path = format!("of/{}", placeholder(0));
         let mut config = ContainerConfig::default();
-        let refused = fill("c", &files, vec![None], &mut config, &mut parts);
+        let refused = fill("c", &files, vec![None], &mut config, &mut [&mut path]);
         assert_eq!(refused, Err("missing value for A".to_owned()));
-        fill("c", &files, vec![Some("x".to_owned())], &mut config, &mut parts).unwrap();
-        assert_eq!(parts[0].path, "of/x");
+        let value = vec![Some("x".to_owned())];
+        fill("c", &files, value, &mut config, &mut [&mut path]).unwrap();
+        assert_eq!(path, "of/x");
     }
 
     #[test]

@@ -23,7 +23,6 @@ use crate::model::bounds;
 use crate::model::env_file::EnvFileKey;
 use crate::model::outcome::StepError;
 use crate::model::reason;
-use crate::model::request::SubPathMount;
 
 /// Reads the files and puts their values where the placeholders are.
 pub(super) async fn resolve(
@@ -31,7 +30,7 @@ pub(super) async fn resolve(
     container: &str,
     files: &[EnvFileKey],
     config: &mut ContainerConfig,
-    parts: &mut [SubPathMount],
+    paths: &mut [&mut String],
 ) -> Result<(), StepError> {
     if files.is_empty() {
         return Ok(());
@@ -64,7 +63,7 @@ pub(super) async fn resolve(
             found[index] = Some(value.to_owned()).filter(|value| !value.is_empty());
         }
     }
-    fill::fill(container, files, found, config, parts).map_err(misconfigured)
+    fill::fill(container, files, found, config, paths).map_err(misconfigured)
 }
 
 /// The kubelet's message, which leaves the reason to its log.

@@ -108,7 +108,7 @@ fn device(own: &k8s::VolumeDevice) -> VolumeDevice {
     }
 }
 
-fn pull_policy(written: Option<&str>) -> PullPolicy {
+pub(super) fn pull_policy(written: Option<&str>) -> PullPolicy {
     match written {
         Some("Always") => PullPolicy::Always,
         Some("Never") => PullPolicy::Never,

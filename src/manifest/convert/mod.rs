@@ -12,5 +12,6 @@ mod container;
 mod pod;
 
 pub(crate) use placement::node_terms;
+pub(crate) use pod::has_own_users;
 pub(super) use pod::pod;
 pub(crate) use volume::host_path_kind;

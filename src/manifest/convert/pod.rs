@@ -143,7 +143,13 @@ fn namespaces(spec: &PodSpec) -> Namespaces {
         host_pid: spec.host_pid.unwrap_or(false),
         host_ipc: spec.host_ipc.unwrap_or(false),
         share_pid: spec.share_process_namespace.unwrap_or(false),
+        own_users: has_own_users(spec),
     }
+}
+
+/// Whether the pod has a user namespace (KEP-127).
+pub(crate) fn has_own_users(spec: &PodSpec) -> bool {
+    spec.host_users == Some(false)
 }
 
 fn readiness_gates(spec: &PodSpec) -> Vec<String> {
@@ -276,7 +282,9 @@ fn volumes(spec: &PodSpec, pod: &str, at: &FieldPath, faults: &mut Faults) -> Ve
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let at = at.index(index);
         let projected = volume::projected(volume, &at, faults);
-        let other = projected.or_else(|| volume::stored(volume, pod));
+        let other = projected
+            .or_else(|| volume::stored(volume, pod))
+            .or_else(|| volume.image.as_ref().map(image));
         let source = match (other, &volume.empty_dir, &volume.host_path) {
             (Some(other), _, _) => other,
             (None, Some(empty), _) => empty_dir(empty, &at.field("emptyDir"), faults),
@@ -300,6 +308,13 @@ fn volumes(spec: &PodSpec, pod: &str, at: &FieldPath, faults: &mut Faults) -> Ve
     volumes
 }
 
+fn image(image: &k8s::ImageVolumeSource) -> VolumeSource {
+    VolumeSource::Image {
+        reference: image.reference.clone().unwrap_or_default(),
+        pull: container::pull_policy(image.pull_policy.as_deref()),
+    }
+}
+
 fn empty_dir(empty: &k8s::EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) -> VolumeSource {
     let limit = empty.size_limit.as_ref().and_then(|limit| {
         let bytes = quantity::parse(&limit.0).ok().and_then(quantity::Quantity::units);
@@ -311,17 +326,11 @@ fn empty_dir(empty: &k8s::EmptyDirVolumeSource, at: &FieldPath, faults: &mut Fau
         }
         bytes
     });
-    let medium = match empty.medium.as_deref() {
-        Some("Memory") => Medium::Memory,
-        None | Some("") => Medium::Disk,
-        Some(other) => {
-            faults.add(
-                &at.field("medium"),
-                format!("{other} is not supported by this version of gantry yet"),
-            );
-            Medium::Disk
-        }
-    };
+    let medium = empty.medium.as_deref().unwrap_or("");
+    let medium = volume::medium(medium).unwrap_or_else(|| {
+        faults.add(&at.field("medium"), format!("{medium:?} is not a medium"));
+        Medium::Disk
+    });
     VolumeSource::EmptyDir {
         medium,
         // Zero means no limit, as in the kubelet.

@@ -7,9 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::manifest::field_value::{self, Use};
 use crate::manifest::path::{Faults, FieldPath};
+use crate::manifest::validate::resources::page_size;
 use crate::model::csi::InlineCsi;
 use crate::model::object::{ObjectKind, Selection, TrustAnchors};
-use crate::model::pod::{ClaimOrigin, HostPathKind, VolumeSource};
+use crate::model::pod::{ClaimOrigin, HostPathKind, Medium, VolumeSource};
+use crate::model::resources::Bytes;
 use crate::model::value::{
     AnchorsFile, DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile, Projection, SubPath,
     TokenFile,
@@ -77,6 +79,19 @@ pub(crate) fn stored(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
         read_only: false,
         origin: ClaimOrigin::OfPod,
     })
+}
+
+/// `emptyDir.medium`; `None`: it is none.
+pub(crate) fn medium(written: &str) -> Option<Medium> {
+    match written {
+        "" => Some(Medium::Disk),
+        "Memory" => Some(Medium::Memory),
+        "HugePages" => Some(Medium::HugePages(None)),
+        other => {
+            let size = format!("hugepages-{}", other.strip_prefix("HugePages-")?);
+            page_size(&size).map(|size| Medium::HugePages(Some(Bytes(size))))
+        }
+    }
 }
 
 /// `hostPath.type`

@@ -368,7 +368,7 @@ spec:
             :21: spec.volumes[0].hostPath: cannot be set together with emptyDir: a volume has one source
             :25: spec.containers[0].ports[0].hostPort: must equal containerPort because hostNetwork is true
             :28: spec.containers[0].securityContext.allowPrivilegeEscalation: cannot be false for a privileged container
-            :29: spec.containers[0].securityContext.procMount: Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet
+            :29: spec.containers[0].securityContext.procMount: Unmasked needs a user namespace: set spec.hostUsers to false, or remove it
             :30: spec.containers[0].securityContext.seccompProfile.localhostProfile: "../a" must be a path below the node's seccomp directory, without '..'
             :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs readOnly: true
             :33: spec.containers[0].volumeMounts[0].recursiveReadOnly: needs mountPropagation None
@@ -431,7 +431,7 @@ spec:
   nodeSelector: {a: b}
   affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}
   serviceAccountName: x
-  hostUsers: false
+  resourceClaims: [{name: gpu}]
   ephemeralContainers: [{name: dbg, image: x}]
   runtimeClassName: a
   volumes:
@@ -455,7 +455,7 @@ spec:
             :9: spec.affinity: is not supported by this version of gantry yet: remove the required node affinity: the manifest is already on its node
             :9: spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: is missing: add at least one term
             :10: spec.serviceAccountName: refers to an API object, which a static pod cannot do: remove it
-            :11: spec.hostUsers: is not supported by this version of gantry yet: remove it, or set it to true
+            :11: spec.resourceClaims: is not supported by this version of gantry yet: remove them
             :12: spec.ephemeralContainers: cannot be in a manifest; they are added to a running pod through the API server: remove them
             :13: spec.runtimeClassName: refers to an API object, which a static pod cannot do: remove it
             :15: spec.volumes[0].persistentVolumeClaim: refers to an API object, which a static pod cannot do: use emptyDir or hostPath

@@ -112,13 +112,7 @@ fn spec_defaults(spec: &mut Object) {
 }
 
 fn container_defaults(container: &mut Object) {
-    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    let policy = if pulls_always(image) {
-        "Always"
-    } else {
-        "IfNotPresent"
-    };
-    default_text(container, "imagePullPolicy", policy);
+    default_pull_policy(container, "image", "imagePullPolicy");
     default_text(container, "terminationMessagePath", "/dev/termination-log");
     default_text(container, "terminationMessagePolicy", "File");
     each(container, "ports", |port| default_text(port, "protocol", "TCP"));
@@ -136,6 +130,16 @@ fn container_defaults(container: &mut Object) {
         }
     });
     within(container, "resources", requests_of_limits);
+}
+
+/// The pull policy of an image, which depends on its name.
+fn default_pull_policy(object: &mut Object, image: &str, field: &str) {
+    let image = object.get(image).and_then(Value::as_str).unwrap_or_default();
+    let policy = match pulls_always(image) {
+        true => "Always",
+        false => "IfNotPresent",
+    };
+    default_text(object, field, policy);
 }
 
 /// Whether an image without a pull policy is always pulled: its tag is `latest`, or it has neither tag nor digest.
@@ -192,6 +196,9 @@ fn volume_defaults(volume: &mut Object) {
             default(volume, "defaultMode", 0o644.into())
         });
     }
+    within(volume, "image", |image| {
+        default_pull_policy(image, "reference", "pullPolicy");
+    });
     within(volume, "hostPath", |volume| default(volume, "type", "".into()));
     within(volume, "downwardAPI", fields_of_files);
     within(volume, "projected", |volume| {

@@ -49,7 +49,7 @@ pub(crate) fn container(
     restart::container(container, at, faults);
     resize_policy(container, spec, init, &at.field("resizePolicy"), faults);
     if let Some(security) = &container.security_context {
-        security::container(security, context, &at.field("securityContext"), faults);
+        security::container(security, spec, context, &at.field("securityContext"), faults);
     }
 }
 

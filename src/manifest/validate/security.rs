@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::sysctl::sysctls;
 use crate::manifest::context::ManifestContext;
+use crate::manifest::convert::has_own_users;
 use crate::manifest::convert::security::APPARMOR;
 use crate::manifest::path::{Faults, FieldPath};
 
@@ -14,6 +15,18 @@ pub(crate) fn pod(spec: &PodSpec, context: &ManifestContext, at: &FieldPath, fau
     if spec.host_pid == Some(true) && spec.share_process_namespace == Some(true) {
         let message = "cannot be set together with hostPID: remove one of the two";
         faults.add(&at.parent().field("shareProcessNamespace"), message);
+    }
+    if has_own_users(spec) {
+        for (shared, field) in [
+            (spec.host_network, "hostNetwork"),
+            (spec.host_pid, "hostPID"),
+            (spec.host_ipc, "hostIPC"),
+        ] {
+            if shared == Some(true) {
+                let message = "cannot be set together with hostUsers: false: remove one of the two";
+                faults.add(&at.parent().field(field), message);
+            }
+        }
     }
     let Some(security) = &spec.security_context else {
         return;
@@ -75,6 +88,7 @@ fn pod_policies(security: &PodSecurityContext, at: &FieldPath, faults: &mut Faul
 /// Notes what is wrong with a container's context.
 pub(crate) fn container(
     security: &SecurityContext,
+    spec: &PodSpec,
     context: &ManifestContext,
     at: &FieldPath,
     faults: &mut Faults,
@@ -100,11 +114,15 @@ pub(crate) fn container(
     }
     match security.proc_mount.as_deref() {
         None | Some("Default") => {}
-        Some("Unmasked") => faults.unsupported(
+        Some("Unmasked") if has_own_users(spec) => {}
+        Some("Unmasked") => faults.add(
             &at.field("procMount"),
-            "Unmasked needs a user namespace (hostUsers: false), which this version of gantry does not support yet",
+            "Unmasked needs a user namespace: set spec.hostUsers to false, or remove it",
         ),
-        Some(other) => faults.add(&at.field("procMount"), format!("{other:?} is not one of Default, Unmasked")),
+        Some(other) => faults.add(
+            &at.field("procMount"),
+            format!("{other:?} is not one of Default, Unmasked"),
+        ),
     }
     seccomp(
         security.seccomp_profile.as_ref(),

@@ -164,11 +164,6 @@ fn later_fields(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         ),
         (spec.scheduling_group.is_some(), "schedulingGroup", "remove it"),
         (
-            spec.host_users == Some(false),
-            "hostUsers",
-            "remove it, or set it to true",
-        ),
-        (
             spec.node_selector
                 .as_ref()
                 .is_some_and(|selector| !selector.is_empty()),
@@ -214,6 +209,7 @@ const SUPPORTED: &[&str] = &[
     "downwardAPI",
     "projected",
     "csi",
+    "image",
 ];
 
 /// The volume types whose objects exist only in the API server.

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{CSIVolumeSource, EmptyDirVolumeSource, HostPathVolumeSource, PodSpec};
+use k8s_openapi::api::core::v1::{
+    CSIVolumeSource, EmptyDirVolumeSource, HostPathVolumeSource, ImageVolumeSource, PodSpec,
+};
 
 use super::{projected, resources};
+use crate::manifest::image::complaint;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
+use crate::model::image_ref::ImageRef;
 
 /// Notes what is wrong with the volumes.
 pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
@@ -33,6 +37,7 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             (volume.downward_api.is_some(), "downwardAPI"),
             (volume.projected.is_some(), "projected"),
             (volume.csi.is_some(), "csi"),
+            (volume.image.is_some(), "image"),
         ];
         let mut kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind);
         if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
@@ -46,6 +51,9 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         if let Some(own) = &volume.csi {
             csi(own, &at.field("csi"), faults);
         }
+        if let Some(own) = &volume.image {
+            image(own, &at.field("image"), faults);
+        }
         if let Some(path) = &volume.host_path {
             host_path(path, &at.field("hostPath"), faults);
         }
@@ -53,15 +61,16 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
 }
 
 fn empty_dir(empty: &EmptyDirVolumeSource, at: &FieldPath, faults: &mut Faults) {
-    match empty.medium.as_deref().unwrap_or("") {
-        "" | "Memory" => {}
-        medium if medium == "HugePages" || medium.starts_with("HugePages-") => faults.unsupported(
-            &at.field("medium"),
-            format!("{medium} is not supported by this version of gantry yet: use Memory, or omit it"),
-        ),
+    let medium = empty.medium.as_deref().unwrap_or("");
+    let page = medium
+        .strip_prefix("HugePages-")
+        .map(|size| format!("hugepages-{size}"));
+    match medium {
+        "" | "Memory" | "HugePages" => {}
+        _ if page.is_some_and(|page| resources::page_size(&page).is_some()) => {}
         medium => faults.unsupported(
             &at.field("medium"),
-            format!("{medium:?} is neither empty nor Memory"),
+            format!("{medium:?} is neither empty nor Memory, HugePages or HugePages-<size>"),
         ),
     }
     if let Some(limit) = &empty.size_limit {
@@ -86,6 +95,25 @@ fn csi(own: &CSIVolumeSource, at: &FieldPath, faults: &mut Faults) {
             complaint,
         );
     }
+}
+
+fn image(image: &ImageVolumeSource, at: &FieldPath, faults: &mut Faults) {
+    let reference = image.reference.as_deref().unwrap_or("");
+    let at_reference = at.field("reference");
+    if reference.is_empty() {
+        faults.add(
+            &at_reference,
+            "is missing: it is the image whose files the volume has (registry.example.com/data:1)",
+        );
+    } else if let Err(error) = ImageRef::parse(reference) {
+        // It is still accepted: containers that mount it then wait with InvalidImageName.
+        faults.warn(&at_reference, format!("{reference:?} {}", complaint(&error)));
+    }
+    faults.one_of(
+        &at.field("pullPolicy"),
+        image.pull_policy.as_deref().unwrap_or(""),
+        &["Always", "IfNotPresent", "Never"],
+    );
 }
 
 fn host_path(host: &HostPathVolumeSource, at: &FieldPath, faults: &mut Faults) {

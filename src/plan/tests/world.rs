@@ -532,7 +532,9 @@ impl World {
                 VolumeKind::Directory { path, .. } | VolumeKind::Tmpfs { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::Files { path, .. } | VolumeKind::Bind { path, .. } => {
+                VolumeKind::Files { path, .. }
+                | VolumeKind::Bind { path, .. }
+                | VolumeKind::HugePages { path, .. } => {
                     self.disk.insert(path);
                 }
                 VolumeKind::HostPath { .. } | VolumeKind::Csi(_) | VolumeKind::Missing { .. } => {}
@@ -544,6 +546,12 @@ impl World {
                     return Err(error(reason::waiting::ERR_IMAGE_PULL, Failure::Failed));
                 }
                 made.images.insert(request.container);
+                return Ok(Done::ImagePresent { image: request.image });
+            }
+            Step::EnsureVolumeImage(request) => {
+                if !self.image_there {
+                    return Err(error(reason::waiting::ERR_IMAGE_PULL, Failure::Failed));
+                }
                 return Ok(Done::ImagePresent { image: request.image });
             }
             Step::WriteHosts(_) => {}
@@ -907,7 +915,7 @@ fn reason_of(step: &Step) -> &'static str {
         Step::RunSandbox(_) => reason::pod::FAILED_CREATE_SANDBOX,
         Step::WriteHosts(_) | Step::WriteAllocation(_) | Step::WriteCheckpoint(_) => reason::pod::FAILED_SYNC,
         Step::Resize(_) => reason::pod::RESIZE_ERROR,
-        Step::EnsureImage(_) => reason::waiting::ERR_IMAGE_PULL,
+        Step::EnsureImage(_) | Step::EnsureVolumeImage(_) => reason::waiting::ERR_IMAGE_PULL,
         Step::CreateContainer(_) => reason::waiting::CREATE_CONTAINER_ERROR,
         Step::StartContainer { .. } => reason::waiting::RUN_CONTAINER_ERROR,
         _ => reason::pod::FAILED_KILL_POD,

@@ -22,13 +22,14 @@ pub(crate) async fn list(State(served): State<Served>) -> Result<Json<ImageList>
     Ok(Json(image_list(images, &uses)))
 }
 
-/// The pods that have a container of each image, by what the runtime calls the image. Pure.
+/// The pods that have a container of each image, or mount it as a volume, by what the runtime calls the image. Pure.
 fn uses(snapshot: &Snapshot) -> BTreeMap<String, BTreeSet<String>> {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, observed) in &snapshot.pods {
         let containers = observed.uids.values().flat_map(|pod| &pod.containers);
         for container in containers {
-            for image in [&container.image, &container.image_ref] {
+            let own = [&container.image, &container.image_ref];
+            for image in own.into_iter().chain(&container.mounted_images) {
                 let pods = uses.entry(image.clone()).or_default();
                 pods.insert(name.to_string());
             }
@@ -65,11 +66,13 @@ mod tests {
     use crate::serve::fixture::{exited, running, snapshot_of};
 
     #[test]
-    fn an_image_is_used_by_the_pods_that_have_a_container_of_it() {
+    fn an_image_is_used_by_the_pods_that_have_a_container_of_it_or_mount_it() {
         let mut other = running("c2", "other", "");
         other.image = "docker.io/library/tool:2".to_owned();
         other.image_ref = "docker.io/library/tool@sha256:2".to_owned();
-        let snapshot = snapshot_of(vec![running("c1", "web", ""), exited(other)]);
+        let mut mounting = running("c1", "web", "");
+        mounting.mounted_images = vec!["sha256:4".to_owned()];
+        let snapshot = snapshot_of(vec![mounting, exited(other)]);
         let image = |id: &str, tags: &[&str], digests: &[&str]| v1::Image {
             id: id.to_owned(),
             repo_tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
@@ -78,6 +81,7 @@ mod tests {
             ..Default::default()
         };
         let images = vec![
+            image("sha256:4", &["docker.io/library/data:1"], &[]),
             image("sha256:3", &["docker.io/library/unused:1"], &[]),
             image("sha256:2", &[], &["docker.io/library/tool@sha256:2"]),
             image("sha256:1", &["docker.io/library/demo:1"], &[]),
@@ -90,6 +94,7 @@ mod tests {
             .collect();
         let expected = [
             ("sha256:2", vec!["default/web-vm"]),
+            ("sha256:4", vec!["default/web-vm"]),
             ("sha256:1", vec!["default/web-vm"]),
             ("sha256:3", vec![]),
         ];

@@ -611,7 +611,7 @@ mod tests {
     fn what_is_refused_is_held_unless_it_was_accepted_before() {
         let (mut state, outputs) = (State::default(), outputs());
         let refused = |object: &mut Object| {
-            object.spec.as_mut().unwrap().host_users = Some(false);
+            object.spec.as_mut().unwrap().resource_claims = Some(vec![Default::default()]);
         };
         take(&mut state, Event::Init);
         take(&mut state, Event::InitApply(object("a", "1", refused)));

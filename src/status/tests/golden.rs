@@ -471,7 +471,7 @@ fn begins(container: &str, what: SlowAction) -> StepStarted {
     StepStarted {
         pod: sample::name(),
         uid: sample::uid("<uid>"),
-        container: container.to_owned(),
+        container: Some(container.to_owned()),
         at: at(1),
         what,
     }

@@ -9,6 +9,8 @@ mod endings;
 mod events;
 mod exec;
 mod faults;
+mod huge_pages;
+mod image_volumes;
 mod image_work;
 mod images;
 mod kubectl;
@@ -25,6 +27,7 @@ mod streams;
 mod takeover;
 mod timeline;
 mod top;
+mod user_namespaces;
 
 use crate::node::{Node, USUAL, World};
 use crate::runner::Company;
@@ -136,6 +139,13 @@ pub fn all() -> Vec<Story> {
         story!(takeover::static_pods_go_from_the_kubelet_to_gantry_and_back),
         story!(machine::run_and_clean_node_leave_the_machine_as_it_was),
         story!(machine::install_and_uninstall_leave_the_machine_as_it_was),
+        story!(huge_pages::a_volume_consists_of_them).alone(),
+        story!(image_volumes::a_runtime_without_them_says_so),
+        story!(
+            image_volumes::the_files_of_an_image_are_read_only,
+            runtimes::CONTAINERD_2
+        ),
+        story!(user_namespaces::a_runtime_without_them_says_so),
         story!(runtimes::crun, runtimes::CRUN),
         story!(runtimes::containerd_1_7, runtimes::CONTAINERD_1_7),
         story!(runtimes::containerd_2, runtimes::CONTAINERD_2),

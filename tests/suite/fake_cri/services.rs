@@ -110,7 +110,7 @@ impl RuntimeService for Services {
             name: name.to_owned(),
             features: Some(v1::RuntimeHandlerFeatures {
                 recursive_read_only_mounts,
-                user_namespaces: false,
+                user_namespaces: world.user_namespaces,
             }),
         };
         answer(v1::StatusResponse {

@@ -1,5 +1,5 @@
-//! Containers' stop signals, which are newer than the messages of the crate: read from the bytes of a request, added to
-//! those of an answer.
+//! Containers' stop signals, and the parts of images that they mount, which are newer than the messages of the crate: read
+//! from the bytes of a request, signals added to those of an answer.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -29,8 +29,16 @@ struct Created {
 
 #[derive(Clone, PartialEq, Message)]
 struct Config {
+    #[prost(message, repeated, tag = "7")]
+    mounts: Vec<Mount>,
     #[prost(int32, tag = "18")]
     stop_signal: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Mount {
+    #[prost(string, tag = "10")]
+    image_sub_path: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -73,6 +81,8 @@ impl Signals {
             .unwrap_or_default()
             .name;
         let mut world = self.shared.world();
+        let parts = config.mounts.into_iter().map(|mount| mount.image_sub_path);
+        world.image_sub_paths.insert(name.clone(), parts.collect());
         match config.stop_signal {
             0 => world.stop_signals.remove(&name),
             signal => world.stop_signals.insert(name, signal),

@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub makes_checkpoints: bool,
     /// Its handlers, and whether each makes recursive read-only mounts.
     pub abilities: Vec<(&'static str, bool)>,
+    /// Whether these handlers make user namespaces.
+    pub user_namespaces: bool,
     /// Whether it follows `supplementalGroupsPolicy`; `None`: it is too old to say.
     pub strict_groups: Option<bool>,
     /// Whether it is containerd; takes effect at the next start.
@@ -46,6 +48,8 @@ pub(crate) struct World {
     pub graces: Vec<i64>,
     /// The stop signal that each container was created with, by its name, where there was one.
     pub stop_signals: BTreeMap<String, i32>,
+    /// The parts of images that a container was to mount, one for each of its mounts, as they were last asked for.
+    pub image_sub_paths: BTreeMap<String, Vec<String>>,
     /// How much memory each container uses, in bytes, as the test sets it.
     pub memory_in_use: u64,
     next: u64,
@@ -64,6 +68,7 @@ impl Default for World {
             network_ready: true,
             makes_checkpoints: false,
             abilities: Vec::new(),
+            user_namespaces: false,
             strict_groups: None,
             supports_events: true,
             registry: BTreeSet::new(),
@@ -73,6 +78,7 @@ impl Default for World {
             answers: BTreeMap::new(),
             graces: Vec::new(),
             stop_signals: BTreeMap::new(),
+            image_sub_paths: BTreeMap::new(),
             memory_in_use: 1 << 20,
             next: 0,
         }

@@ -42,16 +42,19 @@ async fn an_environment_that_no_program_can_be_passed_is_refused_with_the_bound(
 #[tokio::test]
 async fn the_owner_of_a_pod_that_is_not_run_finds_an_event_that_says_why() {
     let machine = Machine::joined().await;
-    machine
-        .api()
-        .bind_asking("odd", "u1", "demo:1", json!({"hostUsers": false}));
+    machine.api().bind_asking(
+        "odd",
+        "u1",
+        "demo:1",
+        json!({"resourceClaims": [{"name": "gpu"}]}),
+    );
     let is = |machine: &Machine| {
         let events = machine.api().all("events");
         events.iter().any(|event| {
             let message = event["message"].as_str().unwrap_or_default();
             event["reason"] == "FailedValidation"
                 && event["involvedObject"]["uid"] == "u1"
-                && message.contains("spec.hostUsers: is not supported")
+                && message.contains("spec.resourceClaims: is not supported")
         })
     };
     machine.until("the event", is).await;

@@ -372,7 +372,7 @@ async fn what_runs_of_a_pod_that_this_version_refuses_is_left_alone() {
     runs(&machine, "odd").await;
     machine.kill().await;
     // As if another agent, which can do more, had started it.
-    let more = json!({"hostUsers": false});
+    let more = json!({"resourceClaims": [{"name": "gpu"}]});
     machine.api().bind_asking("odd", "u1", "demo:1", more);
     machine.start().await;
     machine.api().bind("web", "u2", "demo:1");
@@ -393,7 +393,7 @@ async fn what_runs_of_a_pod_that_this_version_refuses_is_left_alone() {
 #[tokio::test]
 async fn a_pod_that_asks_for_what_is_not_there_stays_pending_and_can_be_deleted() {
     let machine = Machine::joined().await;
-    let more = json!({"hostUsers": false});
+    let more = json!({"resourceClaims": [{"name": "gpu"}]});
     machine.api().bind_asking("odd", "u1", "demo:1", more);
     machine.api().bind("web", "u2", "demo:1");
     runs(&machine, "web").await;
@@ -401,7 +401,7 @@ async fn a_pod_that_asks_for_what_is_not_there_stays_pending_and_can_be_deleted(
         |report: &gantry::model::report::PodsReport| report.problems.first().map(ToString::to_string);
     assert_eq!(
         machine.reported("the problem", problem).await,
-        "API server: pod default/odd: spec.hostUsers: is not supported by this version of gantry yet"
+        "API server: pod default/odd: spec.resourceClaims: is not supported by this version of gantry yet"
     );
     assert_eq!(phase(&machine.api().get("pods", "odd").unwrap()), "Pending");
     machine.api().delete_gracefully("odd", 30);

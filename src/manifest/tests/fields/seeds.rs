@@ -53,6 +53,7 @@ const EVERYTHING: &str = r#"{
     {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     {"name": "spare", "emptyDir": {}},
     {"name": "host", "hostPath": {"path": "/srv", "type": "Directory"}},
+    {"name": "data", "image": {"reference": "i:2", "pullPolicy": "Never"}},
     {"name": "kept", "persistentVolumeClaim": {"claimName": "a", "readOnly": true}},
     {"name": "raw", "persistentVolumeClaim": {"claimName": "b"}},
     {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}},
@@ -134,7 +135,8 @@ const EVERYTHING: &str = r#"{
       {"name": "scratch", "mountPath": "/scratch", "readOnly": true, "recursiveReadOnly": "Enabled"},
       {"name": "scratch", "mountPath": "/part", "subPath": "part"},
       {"name": "scratch", "mountPath": "/other", "subPathExpr": "$(TEXT)"},
-      {"name": "host", "mountPath": "/host", "mountPropagation": "HostToContainer"}
+      {"name": "host", "mountPath": "/host", "mountPropagation": "HostToContainer"},
+      {"name": "data", "mountPath": "/data", "subPathExpr": "$(TEXT)"}
     ]
   }, {
     "name": "d",
@@ -171,6 +173,7 @@ const OF_HOST: &str = r#"{
 }"#;
 
 const GUARDED: &str = r#"{
+  "hostUsers": false,
   "shareProcessNamespace": true,
   "hostnameOverride": "web.example.com",
   "securityContext": {

@@ -50,14 +50,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("hostIPC", Enforces("plan/security.rs")),
             ("hostNetwork", Enforces("plan/security.rs")),
             ("hostPID", Enforces("plan/security.rs")),
-            (
-                "hostUsers",
-                Refused(
-                    r#"{"hostUsers": false}"#,
-                    "spec.hostUsers: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("hostUsers", Enforces("plan/security.rs")),
             ("hostname", Acts("plan/sandbox.rs")),
             ("hostnameOverride", Acts("plan/sandbox.rs")),
             ("imagePullSecrets", Acts("plan/pull.rs")),
@@ -655,14 +648,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 ),
             ),
             ("hostPath", Enforces("plan/volume.rs")),
-            (
-                "image",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "image": {"reference": "a"}}]}"#,
-                    "spec.volumes[0].image: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("image", Acts("plan/image_volume.rs")),
             (
                 "iscsi",
                 Refused(
@@ -739,6 +725,13 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                     YET,
                 ),
             ),
+        ],
+    ),
+    (
+        "ImageVolumeSource",
+        &[
+            ("pullPolicy", Acts("act/image.rs")),
+            ("reference", Acts("plan/image_volume.rs")),
         ],
     ),
     (

@@ -1,7 +1,9 @@
-//! The field of CRI that is newer than the `k8s-cri` crate: a container's stop signal (KEP-4960).
+//! The fields of CRI that are newer than the `k8s-cri` crate: a container's stop signal (KEP-4960), and the part of an
+//! image that it mounts (KEP-4639).
 //!
 //! The fields of a sub-message that is encoded twice are merged by whoever decodes it, so the signal is a second encoding
-//! of the same sub-message after the crate's own. A runtime that does not know the field skips it.
+//! of the same sub-message after the crate's own. A list is continued by the second encoding, so the mounts are moved
+//! there as a whole. A runtime that does not know a field skips it.
 
 use bytes::{Buf, BufMut, Bytes};
 use k8s_cri::v1;
@@ -25,8 +27,27 @@ struct CreateContainerRequest {
 
 #[derive(Clone, PartialEq, Message)]
 struct ContainerConfig {
+    /// Each as it is encoded: bytes look like a message.
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    mounts: Vec<Vec<u8>>,
     #[prost(int32, tag = "18")]
     stop_signal: i32,
+}
+
+/// What `Mount` has besides the crate's fields.
+#[derive(Clone, PartialEq, Message)]
+struct Mount {
+    #[prost(string, tag = "10")]
+    image_sub_path: String,
+}
+
+/// What a container has besides the crate's fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewerFields {
+    /// The signal that ends it.
+    pub stop_signal: Option<StopSignal>,
+    /// The parts of the images that it mounts: the places of the mounts, and paths relative to the images.
+    pub image_sub_paths: Vec<(usize, String)>,
 }
 
 /// What `ContainerStatusResponse` has besides the crate's fields.
@@ -42,13 +63,13 @@ struct ContainerStatus {
     stop_signal: i32,
 }
 
-/// The call, with the signal if there is one.
+/// The call, with the newer fields that are set.
 pub(super) async fn create_container(
     channel: Channel,
     request: v1::CreateContainerRequest,
-    signal: Option<StopSignal>,
+    newer: NewerFields,
 ) -> Result<Response<v1::CreateContainerResponse>, Status> {
-    let answer = call(channel, "CreateContainer", with_signal(&request, signal)).await?;
+    let answer = call(channel, "CreateContainer", with_newer(request, newer)).await?;
     decoded(answer, v1::CreateContainerResponse::decode)
 }
 
@@ -61,11 +82,28 @@ pub(super) async fn container_status(
     decoded(answer, read_status)
 }
 
-fn with_signal(request: &v1::CreateContainerRequest, signal: Option<StopSignal>) -> Bytes {
+fn with_newer(mut request: v1::CreateContainerRequest, newer: NewerFields) -> Bytes {
+    let mut more = ContainerConfig {
+        stop_signal: newer.stop_signal.map_or(0, StopSignal::cri),
+        ..ContainerConfig::default()
+    };
+    let parts: Vec<_> = newer
+        .image_sub_paths
+        .into_iter()
+        .filter(|(_, path)| !path.is_empty())
+        .collect();
+    if let Some(config) = request.config.as_mut().filter(|_| !parts.is_empty()) {
+        let mounts = std::mem::take(&mut config.mounts);
+        more.mounts = mounts.iter().map(v1::Mount::encode_to_vec).collect();
+        for (index, image_sub_path) in parts {
+            if let Some(mount) = more.mounts.get_mut(index) {
+                mount.extend(Mount { image_sub_path }.encode_to_vec());
+            }
+        }
+    }
     let mut bytes = request.encode_to_vec();
-    if let Some(signal) = signal {
-        let stop_signal = signal.cri();
-        let config = Some(ContainerConfig { stop_signal });
+    if more != ContainerConfig::default() {
+        let config = Some(more);
         bytes.extend(CreateContainerRequest { config }.encode_to_vec());
     }
     bytes.into()
@@ -158,17 +196,51 @@ mod tests {
         }
     }
 
+    fn signal(name: &str) -> NewerFields {
+        NewerFields {
+            stop_signal: StopSignal::named(name),
+            ..NewerFields::default()
+        }
+    }
+
     #[test]
     fn the_signal_is_one_more_field_of_the_configuration() {
-        let bytes = with_signal(&request(), StopSignal::named("SIGUSR1"));
+        let bytes = with_newer(request(), signal("SIGUSR1"));
         let decoded = CreateContainerRequest::decode(bytes.clone()).unwrap();
         assert_eq!(decoded.config.unwrap().stop_signal, 29);
         assert_eq!(v1::CreateContainerRequest::decode(bytes).unwrap(), request());
     }
 
     #[test]
-    fn a_request_without_a_signal_is_the_crates_own() {
-        assert_eq!(with_signal(&request(), None), request().encode_to_vec());
+    fn the_part_of_an_image_is_one_more_field_of_its_mount() {
+        let mount = |path: &str| v1::Mount {
+            container_path: path.to_owned(),
+            ..Default::default()
+        };
+        let mut request = request();
+        request.config.as_mut().unwrap().mounts = vec![mount("/a"), mount("/b"), mount("/c")];
+        let newer = NewerFields {
+            image_sub_paths: vec![(1, "bin".to_owned()), (2, String::new())],
+            ..signal("SIGUSR1")
+        };
+        let bytes = with_newer(request.clone(), newer);
+        assert_eq!(
+            v1::CreateContainerRequest::decode(bytes.clone()).unwrap(),
+            request
+        );
+        let config = CreateContainerRequest::decode(bytes).unwrap().config.unwrap();
+        let parts = config
+            .mounts
+            .iter()
+            .map(|mount| Mount::decode(mount.as_slice()).unwrap().image_sub_path);
+        assert_eq!(parts.collect::<Vec<_>>(), ["", "bin", ""]);
+        assert_eq!(config.stop_signal, 29);
+    }
+
+    #[test]
+    fn a_request_without_newer_fields_is_the_crates_own() {
+        let bytes = with_newer(request(), NewerFields::default());
+        assert_eq!(bytes, request().encode_to_vec());
     }
 
     #[test]
