@@ -167,8 +167,8 @@ impl Inner {
 
 /// What the program that knows subordinate IDs prints; `None`: there is no such program.
 async fn subordinate(arguments: &[&str], of: &str) -> Result<Option<String>, String> {
-    let printed = program::run(Command::new("getsubids").args(arguments), b"", PATIENCE).await;
-    match printed {
+    let mut command = Command::new("getsubids");
+    match program::run(command.args(arguments), b"", PATIENCE).await {
         Ok(printed) => Ok(Some(String::from_utf8_lossy(&printed).into_owned())),
         Err(ProgramError::Start(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!(

@@ -56,6 +56,8 @@ pub(super) fn world(
         images: values.images.clone(),
         stats: statistics.samples.clone(),
         storage: statistics.storage.clone(),
+        mounted: statistics.mounted.clone(),
+        desired: values.desired.1.clone(),
     }
 }
 

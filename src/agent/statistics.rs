@@ -9,10 +9,12 @@ use super::loops::NodeParts;
 use super::tasks::Tasks;
 use super::values::Values;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::model::stats::NodeFacts;
 use crate::stats::{
-    self, Handle, Place, Quotas, Requests, StorageHandle, StoragePlace, StorageRequests, boot_time, requests,
-    storage_requests, topology,
+    self, Handle, HealthReports, MountedHandle, MountedPlace, MountedRequests, Place, Quotas, Requests,
+    StorageHandle, StoragePlace, StorageRequests, boot_time, mounted_requests, requests, storage_requests,
+    topology,
 };
 
 /// The mount point of proc(5).
@@ -22,21 +24,26 @@ const PROC: &str = "/proc";
 pub(super) struct Statistics {
     pub(super) samples: Handle,
     pub(super) storage: StorageHandle,
+    pub(super) mounted: MountedHandle,
     unanswered: Option<(Requests, StorageRequests)>,
+    unanswered_of_mounted: Option<MountedRequests>,
 }
 
 impl Statistics {
     pub(super) fn new() -> Statistics {
         let (samples, requests) = requests();
         let (storage, of_storage) = storage_requests();
+        let (mounted, of_mounted) = mounted_requests();
         Statistics {
             samples,
             storage,
+            mounted,
             unanswered: Some((requests, of_storage)),
+            unanswered_of_mounted: Some(of_mounted),
         }
     }
 
-    /// Spawns the tasks. To be called once.
+    /// Spawns the tasks that need the runtime. To be called once.
     pub(super) fn spawn(&mut self, tasks: &mut Tasks, config: &Config, values: &Values, parts: &NodeParts) {
         let Some((requests, of_storage)) = self.unanswered.take() else {
             return;
@@ -68,5 +75,30 @@ impl Statistics {
         };
         let end = tasks.cancel.clone();
         tasks.spawn("storage statistics", stats::run_storage(place, of_storage, end));
+    }
+
+    /// Spawns the task that needs no runtime. To be called once.
+    pub(super) fn spawn_mounted(
+        &mut self,
+        tasks: &mut Tasks,
+        config: &Config,
+        values: &Values,
+        counters: &Arc<Counters>,
+    ) {
+        let Some(of_mounted) = self.unanswered_of_mounted.take() else {
+            return;
+        };
+        let place = MountedPlace {
+            root: config.paths.root.clone(),
+            drivers: values.drivers.1.clone(),
+            period: config.node.volume_stats,
+            health: match config.node.volume_health {
+                true => HealthReports::Asked,
+                false => HealthReports::Ignored,
+            },
+            counters: counters.clone(),
+        };
+        let end = tasks.cancel.clone();
+        tasks.spawn("volume statistics", stats::run_mounted(place, of_mounted, end));
     }
 }

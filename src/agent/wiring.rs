@@ -80,7 +80,9 @@ impl Wiring {
         let requests = self.requests.take().expect("the sources are spawned once");
         sources::spawn(tasks, config, values, requests, member.as_ref());
         let published = member.is_some().then(|| values.driver_publications.1.clone());
-        drivers::spawn(tasks, config, values, published);
+        drivers::spawn(tasks, config, values, &self.counters, published);
+        self.statistics
+            .spawn_mounted(tasks, config, values, &self.counters);
         // Without an API server there is no receiver, so that no events pile up.
         if let (Some(events), Some(member)) = (self.events.take(), &member) {
             member.spawn_publishing(tasks, config, values, (events, &self.counters));

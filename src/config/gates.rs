@@ -12,12 +12,16 @@ pub(super) const PROJECT_QUOTAS: &str = "LocalStorageCapacityIsolationFSQuotaMon
 /// Whether containers may state the signal that ends them (KEP-4960).
 pub(super) const STOP_SIGNALS: &str = "ContainerStopSignals";
 
+/// Whether storage drivers are asked if their volumes are well (KEP-1432).
+pub(super) const VOLUME_HEALTH: &str = "CSIVolumeHealth";
+
 /// Whether the node takes part in the machine's shutdown, and whether it may do so with periods by priority.
 pub(super) const SHUTDOWN: &str = "GracefulNodeShutdown";
 pub(super) const SHUTDOWN_BY_PRIORITY: &str = "GracefulNodeShutdownBasedOnPodPriority";
 
 /// Name, stage and default of each in v1.36 (`pkg/features/kube_features.go`).
 const GATES: &[(&str, Stage, bool)] = &[
+    (VOLUME_HEALTH, Alpha, false),
     ("ClusterTrustBundle", Beta, false),
     ("ClusterTrustBundleProjection", Beta, false),
     ("ComponentFlagz", Beta, true),

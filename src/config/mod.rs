@@ -137,6 +137,10 @@ pub struct Node {
     pub protect_kernel: bool,
     /// The feature gate `LocalStorageCapacityIsolationFSQuotaMonitoring`, unless it is set to false.
     pub project_quotas: bool,
+    /// `volumeStatsAggPeriod`; `None`: volumes of drivers and those on file systems of their own are not measured.
+    pub volume_stats: Option<Duration>,
+    /// Whether drivers are asked if their volumes are well (the feature gate `CSIVolumeHealth`).
+    pub volume_health: bool,
     /// `podsPerCore`; `None`: no such limit.
     pub pods_per_core: Option<u32>,
     /// `nodeStatusUpdateFrequency`

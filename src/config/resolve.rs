@@ -154,6 +154,8 @@ fn node(
         max_pods: positive(written.max_pods).unwrap_or(0),
         protect_kernel: written.protect_kernel_defaults == Some(true),
         project_quotas: gates::is_on_unless_disabled(written, gates::PROJECT_QUOTAS),
+        volume_stats: Some(span(written.volume_stats_agg_period)).filter(|period| !period.is_zero()),
+        volume_health: gates::is_on_if_enabled(written, gates::VOLUME_HEALTH),
         pods_per_core: positive(written.pods_per_core),
         status_update: span(written.node_status_update_frequency),
         status_report: span(written.node_status_report_frequency),

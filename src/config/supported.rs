@@ -92,7 +92,7 @@ const KEYS: &[(&str, Class)] = &[
     ("imageMaximumGCAge", Harmless(NOT_COLLECTED)),
     ("imageGCHighThresholdPercent", Harmless(NOT_COLLECTED)),
     ("imageGCLowThresholdPercent", Harmless(NOT_COLLECTED)),
-    ("volumeStatsAggPeriod", Harmless(NO_STREAMS)),
+    ("volumeStatsAggPeriod", Supported),
     ("kubeletCgroups", Harmless(NOT_PLACED)),
     ("systemCgroups", Harmless(NOT_PLACED)),
     ("cgroupRoot", Supported),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::buckets;
-use super::family::{Distribution, Family, Head};
+use super::family::{Distribution, Family, Head, Label};
 
 /// What is done for volumes.
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub struct Volumes {
     operations: Distribution<4>,
     whole: Distribution<2>,
     measured: Distribution<1>,
+    csi: Distribution<4>,
 }
 
 impl Default for Volumes {
@@ -41,21 +42,44 @@ impl Default for Volumes {
                 },
                 buckets::DEFAULT,
             ),
+            csi: Distribution::new(
+                Head {
+                    name: "csi_operations_seconds",
+                    help: "How long calls of storage drivers took in seconds, by driver, call and the code of its result.",
+                    labels: ["driver_name", "method_name", "grpc_status_code", "migrated"],
+                },
+                buckets::STORAGE,
+            ),
         }
     }
 }
 
 impl Volumes {
     /// A volume was mounted, or its files were written; `plugin` is the kubelet's name of the volume's type.
-    pub fn mounted(&self, plugin: &'static str, took: Duration, failed: bool) {
+    pub fn mounted(&self, plugin: Label, took: Duration, failed: bool) {
         let status = if failed { "fail-unknown" } else { "success" };
-        let labels = [plugin, "volume_mount", status, "false"];
-        self.operations
-            .observe(labels.map(Into::into), took.as_secs_f64());
+        let labels = [
+            plugin.clone(),
+            "volume_mount".into(),
+            status.into(),
+            "false".into(),
+        ];
+        self.operations.observe(labels, took.as_secs_f64());
         if !failed {
-            let labels = [plugin, "overall_volume_mount"];
-            self.whole.observe(labels.map(Into::into), took.as_secs_f64());
+            let labels = [plugin, "overall_volume_mount".into()];
+            self.whole.observe(labels, took.as_secs_f64());
         }
+    }
+
+    /// A storage driver has answered a call, or has not; `method` is its path, `code` the name of gRPC's code.
+    pub fn called(&self, driver: &str, method: &'static str, code: Label, took: Duration) {
+        let labels = [driver.to_owned().into(), method.into(), code, "false".into()];
+        self.csi.observe(labels, took.as_secs_f64());
+    }
+
+    /// A volume was measured by its driver, which is named, or by asking the kernel (`statfs`).
+    pub fn measured(&self, source: Label, took: Duration) {
+        self.measured.observe([source], took.as_secs_f64());
     }
 
     /// A volume was measured by walking through it, which the kubelet calls `du`.
@@ -69,6 +93,6 @@ impl Volumes {
     }
 
     pub(super) fn families(&self) -> Vec<&dyn Family> {
-        vec![&self.operations, &self.whole, &self.measured]
+        vec![&self.operations, &self.whole, &self.measured, &self.csi]
     }
 }

@@ -6,9 +6,14 @@
 
 pub mod messages;
 
+#[cfg(test)]
+#[path = "../../tests/support/plugin.rs"]
+pub(crate) mod plugin;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use tonic::client::Grpc;
@@ -17,6 +22,7 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use self::messages as m;
+use crate::counters::Counters;
 use crate::cri::connect_lazily;
 
 /// How long a call about a volume may take (`csiTimeout` in `pkg/volume/csi`).
@@ -61,13 +67,28 @@ impl fmt::Display for CsiError {
 impl std::error::Error for CsiError {}
 
 /// A socket of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Socket(pub PathBuf);
+#[derive(Debug, Clone)]
+pub struct Socket {
+    path: PathBuf,
+    /// The driver, and where its calls are counted.
+    counted: Option<(String, Arc<Counters>)>,
+}
 
 impl Socket {
     /// The socket at a path.
     pub fn at(path: &Path) -> Socket {
-        Socket(path.to_owned())
+        Socket {
+            path: path.to_owned(),
+            counted: None,
+        }
+    }
+
+    /// The same, counting its calls as this driver's.
+    pub fn counting(self, driver: &str, counters: &Arc<Counters>) -> Socket {
+        Socket {
+            counted: Some((driver.to_owned(), counters.clone())),
+            ..self
+        }
     }
 
     /// `pluginregistration.Registration/GetInfo`
@@ -143,7 +164,7 @@ impl Socket {
         Q: prost::Message + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        let mut grpc = Grpc::new(connect_lazily(&self.0));
+        let mut grpc = Grpc::new(connect_lazily(&self.path));
         let call = async {
             grpc.ready()
                 .await
@@ -154,9 +175,15 @@ impl Socket {
                 .await?;
             Ok(answer.into_inner())
         };
+        let begun = Instant::now();
         let answer: Result<A, Status> = timeout(within, call)
             .await
             .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")));
+        if let Some((driver, counters)) = &self.counted {
+            let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+            let code = format!("{code:?}").into();
+            counters.volumes.called(driver, path, code, begun.elapsed());
+        }
         answer.map_err(CsiError)
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::registry::{Answer, Failure};
 use super::version::Version;
 use super::words;
+use crate::counters::Counters;
 use crate::csi::messages::{Capability, NodeCapabilities, NodeInfo, PluginInfo, RegistrationStatus};
 use crate::csi::{Socket, VOLUME_PATIENCE};
 use crate::model::driver::{Ability, Driver, Publications, publication};
@@ -23,7 +24,7 @@ const NOTIFY: Duration = Duration::from_secs(5);
 const DRIVER: &str = "CSIPlugin";
 
 /// Asks a plugin what it is and, of a driver, what the node is to it. A plugin that cannot be registered is told so.
-pub(super) async fn ask(path: PathBuf) -> Result<Answer, Failure> {
+pub(super) async fn ask(path: PathBuf, counters: &Arc<Counters>) -> Result<Answer, Failure> {
     let socket = Socket::at(&path);
     let info = socket.plugin_info(INFO).await.map_err(|error| {
         Failure::MaybeDriver(format!(
@@ -32,7 +33,9 @@ pub(super) async fn ask(path: PathBuf) -> Result<Answer, Failure> {
         ))
     })?;
     let asked = match info.kind.as_str() {
-        DRIVER => ask_driver(info, &path).await.map_err(Failure::MaybeDriver),
+        DRIVER => ask_driver(info, &path, counters)
+            .await
+            .map_err(Failure::MaybeDriver),
         kind => Err(Failure::NoDriver(words::wrong_kind(kind, &path))),
     };
     if let Err(Failure::MaybeDriver(message) | Failure::NoDriver(message)) = &asked {
@@ -41,7 +44,7 @@ pub(super) async fn ask(path: PathBuf) -> Result<Answer, Failure> {
     asked
 }
 
-async fn ask_driver(info: PluginInfo, path: &Path) -> Result<Answer, String> {
+async fn ask_driver(info: PluginInfo, path: &Path, counters: &Arc<Counters>) -> Result<Answer, String> {
     let endpoint = match info.endpoint.as_str() {
         "" => path.to_owned(),
         endpoint => PathBuf::from(endpoint),
@@ -51,7 +54,7 @@ async fn ask_driver(info: PluginInfo, path: &Path) -> Result<Answer, String> {
     }
     let version = Version::highest(&info.supported_versions)
         .map_err(|why| words::no_version(&info.name, &endpoint, &info.supported_versions, &why))?;
-    let driver = Socket::at(&endpoint);
+    let driver = Socket::at(&endpoint).counting(&info.name, counters);
     let failed = |error: crate::csi::CsiError| words::not_registered(&error.to_string());
     let node = driver.node_info(VOLUME_PATIENCE).await.map_err(failed)?;
     if node.node_id.is_empty() {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::registry::{Answer, Failure, Inode, Registry, Step, Verdict};
 use self::sockets::Watch;
+use crate::counters::Counters;
 use crate::model::driver::{Driver, Drivers, Publications};
 use crate::model::last_logged::LastLogged;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// What became of writing to the API server what the drivers say; `None` without one.
     pub published: Option<watch::Receiver<Publications>>,
+    /// Counts the calls of drivers.
+    pub counters: Arc<Counters>,
 }
 
 /// What a call has returned, with the socket and the number of the attempt.
@@ -58,6 +61,7 @@ enum Woken {
 struct Loop {
     directory: PathBuf,
     published: Option<watch::Receiver<Publications>>,
+    counters: Arc<Counters>,
     out: watch::Sender<Arc<Drivers>>,
     registry: Registry,
     calls: JoinSet<Returned>,
@@ -71,6 +75,7 @@ pub async fn run(settings: Settings, out: watch::Sender<Arc<Drivers>>, cancel: C
     let directory = settings.root.join("plugins_registry");
     let mut state = Loop {
         published: settings.published,
+        counters: settings.counters,
         out,
         registry: Registry::new(Timestamp::now() + PATIENCE),
         calls: JoinSet::new(),
@@ -143,9 +148,9 @@ impl Loop {
         match step {
             Step::Leave(path) => self.abandon(&path),
             Step::Ask(path, attempt) => {
-                let socket = path.clone();
+                let (socket, counters) = (path.clone(), self.counters.clone());
                 self.spawn(path, async move {
-                    let answer = ask::ask(socket.clone()).await;
+                    let answer = ask::ask(socket.clone(), &counters).await;
                     Returned::Answered(socket, attempt, answer)
                 });
             }

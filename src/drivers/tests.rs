@@ -6,13 +6,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::*;
-use crate::csi::messages;
+use crate::csi::plugin::{self, Plugin};
 use crate::model::driver::{Ability, Publication};
-
-#[path = "../../tests/support/plugin.rs"]
-#[allow(dead_code, reason = "others measure volumes with it")]
-mod plugin;
-use plugin::Plugin;
 
 const NAME: &str = "csi.example.com";
 
@@ -38,6 +33,7 @@ impl Place {
         let settings = Settings {
             root: root.path().to_owned(),
             published,
+            counters: Arc::default(),
         };
         let task = tokio::spawn(run(settings, out, cancel.clone()));
         Place {

@@ -14,6 +14,7 @@ pub mod backoff;
 pub mod bounds;
 pub mod changes;
 pub mod checkpoint;
+pub mod claimed;
 pub mod credential_provider;
 pub mod csi;
 pub mod csi_request;

@@ -1,5 +1,6 @@
 //! Pods, a node and observed states for tests: each is the simplest of its kind, to be changed field by field.
 
+pub(crate) mod claims;
 pub(crate) mod stats;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -284,3 +284,59 @@ impl PodStorage {
             })
     }
 }
+
+/// What the volumes hold that are mounted for pods.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MountedUsages(pub BTreeMap<PodUid, Vec<MountedUsage>>);
+
+/// What mounts a volume for a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MountedPlugin {
+    /// The node: a `local` PersistentVolume.
+    Local,
+    /// A storage driver.
+    Csi,
+    /// The same, as a device.
+    CsiDevice,
+}
+
+/// A volume that is mounted for a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountedUsage {
+    /// What mounts it.
+    pub plugin: MountedPlugin,
+    /// The name of its directory: the PersistentVolume's, or that of the pod's own volume.
+    pub name: String,
+    /// What it holds.
+    pub numbers: VolumeNumbers,
+}
+
+/// What a volume holds, as its driver or its file system says; what that does not say is 0, as in the kubelet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeNumbers {
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Bytes in all.
+    pub capacity: u64,
+    /// Bytes that may still be written.
+    pub available: u64,
+    /// Bytes in use.
+    pub used: u64,
+    /// Inodes in all.
+    pub inodes: u64,
+    /// Free inodes.
+    pub inodes_free: u64,
+    /// Inodes in use.
+    pub inodes_used: u64,
+    /// Whether it is well; `None`: nobody says.
+    pub health: Option<VolumeHealth>,
+}
+
+/// Whether a volume is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeHealth {
+    /// It is.
+    Normal,
+    /// It is not.
+    Abnormal,
+}

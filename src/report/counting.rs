@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::Loop;
-use crate::counters::ContainerType;
+use crate::counters::{ContainerType, Label};
+use crate::model::claimed::claimed;
 use crate::model::memory::Executed;
 use crate::model::outcome::{Done, Outcome, StepError, StepReport};
 use crate::model::pod::Pod;
@@ -39,7 +40,7 @@ impl Loop {
             }
             (StepKind::Resize, _) => counters.resizes.actuated(step.took, failed),
             (StepKind::EnsureVolume, Subject::Volume(name)) => {
-                if let Some(plugin) = pod.and_then(|pod| plugin_of(pod, name)) {
+                if let Some(plugin) = pod.and_then(|pod| self.plugin_of(pod, name)) {
                     counters.volumes.mounted(plugin, step.took, failed);
                 }
             }
@@ -132,6 +133,18 @@ impl Loop {
             }
         }
     }
+
+    /// The kubelet's name of the type of a pod's volume.
+    fn plugin_of(&self, pod: &Pod, name: &str) -> Option<Label> {
+        let objects = self.desired.objects(&pod.source);
+        let claimed = objects.map(|objects| claimed(pod, objects)).unwrap_or_default();
+        if let Some(found) = claimed.into_iter().find(|one| one.volume == name) {
+            return Some(found.plugin.into());
+        }
+        let volumes = pod.object.spec.as_ref()?.volumes.as_ref()?;
+        let found = volumes.iter().find(|volume| volume.name == name);
+        found.map(|volume| plugin(volume).into())
+    }
 }
 
 fn type_of(pod: &Pod, name: &str) -> Option<ContainerType> {
@@ -144,10 +157,4 @@ fn type_of(pod: &Pod, name: &str) -> Option<ContainerType> {
         .into_iter()
         .find(|(_, containers)| containers.iter().any(|container| container.name == name));
     found.map(|(of, _)| of)
-}
-
-/// The kubelet's name of the type of a pod's volume.
-fn plugin_of(pod: &Pod, name: &str) -> Option<&'static str> {
-    let volumes = pod.object.spec.as_ref()?.volumes.as_ref()?;
-    volumes.iter().find(|volume| volume.name == name).map(plugin)
 }

@@ -174,6 +174,8 @@ pub(crate) fn changing() -> Changing {
         images: crate::model::image_work::image_worker().0,
         stats: crate::stats::sampler::answering(crate::model::sample::stats::node()),
         storage: crate::stats::storage::answering(crate::model::sample::stats::storage()),
+        mounted: crate::stats::mounted::answering(Default::default()),
+        desired: tokio::sync::watch::channel(Default::default()).1,
     };
     Changing {
         world,

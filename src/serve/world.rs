@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::changes::Changes;
 use crate::model::image_work::ImageWorker;
+use crate::model::pod::Desired;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::stats;
@@ -55,6 +56,10 @@ pub struct World {
     pub stats: stats::Handle,
     /// What they keep on disks.
     pub storage: stats::StorageHandle,
+    /// What the volumes hold that are mounted for pods.
+    pub mounted: stats::MountedHandle,
+    /// What should run, with the objects that pods refer to: which volume is whose.
+    pub desired: watch::Receiver<Arc<Desired>>,
 }
 
 /// The state shared by all handlers.

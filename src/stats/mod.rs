@@ -12,6 +12,7 @@
 //! - `storage`: another task, for what lies on disks, which takes longer and is remembered for longer.
 //! - `directories`: the directories of one pod. `volume`: what one volume takes, by its project quota or a walk; `quota`: which
 //!   of them is believed.
+//! - `mounted`: a third task, for volumes that drivers provide or that lie on file systems of their own.
 //! - `devices`, `mounts`, `topology`: the machine's disks, where they are mounted, and its processors.
 
 mod depth;
@@ -21,6 +22,7 @@ mod interfaces;
 mod known;
 mod known_pods;
 mod mounts;
+pub(crate) mod mounted;
 mod processes;
 mod quota;
 mod rates;
@@ -33,6 +35,9 @@ mod volume;
 
 pub use depth::Depth;
 pub use directories::Quotas;
+pub use mounted::{
+    HealthReports, MountedHandle, MountedPlace, MountedRequests, mounted_requests, run_mounted,
+};
 pub use reading::{Place, boot_time};
 pub use sampler::{HOUSEKEEPING, Handle, Requests, Stopped, requests, run};
 pub use storage::{StorageHandle, StoragePlace, StorageRequests, run_storage, storage_requests};

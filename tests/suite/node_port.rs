@@ -89,6 +89,8 @@ async fn serve_from(directory: std::path::PathBuf) {
         images: gantry::model::image_work::image_worker().0,
         stats: gantry::stats::requests().0,
         storage: gantry::stats::storage_requests().0,
+        mounted: gantry::stats::mounted_requests().0,
+        desired: watch::channel(Default::default()).1,
     };
     // After the harness' own "test … ", which has no end of line yet.
     println!("\n{LISTENS}{}", listener.local_addr().unwrap());

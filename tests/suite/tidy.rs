@@ -82,15 +82,15 @@ const ARROWS: rules::Arrows<'static> = &[
     ("cgroup", &["counters", "model"]),
     ("ask", &["bulkhead", "model"]),
     ("cri", &["counters", "model"]),
-    ("csi", &["cri"]),
-    ("drivers", &["csi", "model"]),
+    ("csi", &["counters", "cri"]),
+    ("drivers", &["counters", "csi", "model"]),
     (
         "serve",
         &["ask", "bulkhead", "counters", "cri", "disk", "model", "stats"],
     ),
     (
         "stats",
-        &["bulkhead", "cgroup", "counters", "cri", "disk", "model"],
+        &["bulkhead", "cgroup", "counters", "cri", "csi", "disk", "model"],
     ),
     ("lib", &[]),
 ];

@@ -15,10 +15,14 @@ use crate::stats::{Depth, HOUSEKEEPING, Stopped};
 /// `/metrics`
 pub(crate) async fn answer(State(served): State<Served>, headers: HeaderMap) -> Response {
     let world = &served.world;
+    // While the agent stops, the rest of the page is still true.
+    let mounted = world.mounted.get().await.unwrap_or_default();
     let now = Now {
         node: world.node.borrow().clone(),
         report: world.pods.borrow().clone(),
         snapshot: world.snapshot.borrow().clone(),
+        desired: world.desired.borrow().clone(),
+        mounted,
         process: ProcessStats::read(),
         kubernetes_version: world.offered.program.kubernetes_version.clone(),
         gates: world.offered.gates.clone(),

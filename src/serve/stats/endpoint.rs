@@ -5,7 +5,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use super::summary::{self, Context};
+use super::summary::{self, Context, Kept};
 use crate::serve::query::values;
 use crate::serve::world::Served;
 use crate::stats::{Depth, HOUSEKEEPING};
@@ -32,10 +32,19 @@ pub(in crate::serve) async fn answer(State(served): State<Served>, RawQuery(quer
     if wants_cpu_and_memory(query.as_deref().unwrap_or_default()) {
         return Json(summary::cpu_and_memory(&context, &sample)).into_response();
     }
-    match world.storage.get(&sample).await {
-        Ok(storage) => Json(summary::whole(&context, &sample, &storage)).into_response(),
-        Err(stopped) => (StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()).into_response(),
-    }
+    let (storage, mounted) = match tokio::join!(world.storage.get(&sample), world.mounted.get()) {
+        (Ok(storage), Ok(mounted)) => (storage, mounted),
+        (Err(stopped), _) | (_, Err(stopped)) => {
+            return (StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()).into_response();
+        }
+    };
+    let desired = world.desired.borrow().clone();
+    let kept = Kept {
+        storage: &storage,
+        mounted: &mounted,
+        desired: &desired,
+    };
+    Json(summary::whole(&context, &sample, &kept)).into_response()
 }
 
 fn failed(why: &str) -> Response {

@@ -5,11 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::convert::{self, Part};
 use super::wire::{
-    ContainerStats, FsStats, NodeStats, PodReference, PodStats, ProcessStats, RlimitStats, RuntimeStats,
-    Summary, VolumeStats,
+    ClaimReference, ContainerStats, FsStats, HealthStats, NodeStats, PodReference, PodStats, ProcessStats,
+    RlimitStats, RuntimeStats, Summary, VolumeStats,
 };
+use crate::model::claimed::{Claimed, claimed};
+use crate::model::pod::Desired;
 use crate::model::stats::{
-    DirectoryUsage, FilesystemUsage, NodeSample, PodSample, PodStorage, Storage, SystemPart,
+    DirectoryUsage, FilesystemUsage, MountedUsage, MountedUsages, NodeSample, PodSample, PodStorage, Storage,
+    SystemPart, VolumeHealth,
 };
 
 /// What the answer is made from, beside the sample.
@@ -20,8 +23,19 @@ pub(super) struct Context<'a> {
     pub(super) started: Timestamp,
 }
 
+/// What pods keep on disks and in volumes.
+pub(super) struct Kept<'a> {
+    /// On the node's disks.
+    pub(super) storage: &'a Storage,
+    /// In volumes that are mounted for them.
+    pub(super) mounted: &'a MountedUsages,
+    /// Which of those is whose.
+    pub(super) desired: &'a Desired,
+}
+
 /// Everything.
-pub(super) fn whole(context: &Context<'_>, sample: &NodeSample, storage: &Storage) -> Summary {
+pub(super) fn whole(context: &Context<'_>, sample: &NodeSample, kept: &Kept<'_>) -> Summary {
+    let storage = kept.storage;
     let mut node = node(context, sample, Part::All);
     node.start_time = Time(sample.facts.booted);
     node.io = convert::io(&sample.machine);
@@ -44,7 +58,7 @@ pub(super) fn whole(context: &Context<'_>, sample: &NodeSample, storage: &Storag
     let pods = sample.pods.iter().filter(|pod| !pod.containers.is_empty());
     Summary {
         node,
-        pods: pods.map(|pod| stored_pod(pod, storage)).collect(),
+        pods: pods.map(|pod| stored_pod(pod, kept)).collect(),
     }
 }
 
@@ -110,7 +124,8 @@ fn pod(pod: &PodSample, part: Part) -> PodStats {
     }
 }
 
-fn stored_pod(sample: &PodSample, storage: &Storage) -> PodStats {
+fn stored_pod(sample: &PodSample, kept: &Kept<'_>) -> PodStats {
+    let storage = kept.storage;
     let mut stats = pod(sample, Part::All);
     let interfaces = sample.interfaces.as_ref();
     let at = sample.cgroup.as_ref().map_or(sample.created, |cgroup| cgroup.at);
@@ -122,19 +137,30 @@ fn stored_pod(sample: &PodSample, storage: &Storage) -> PodStats {
     stats.processes = Some(ProcessStats {
         process_count: cgroups.map(|cgroup| cgroup.processes.count).sum(),
     });
+    stats.volumes = mounted_of(sample, kept);
     let Some(stored) = storage.pods.get(&sample.uid) else {
         return stats;
     };
     for (container, sample) in stats.containers.iter_mut().zip(&sample.containers) {
         add_files(container, &sample.id, stored, storage);
     }
-    stats.volumes = stored.volumes.iter().map(volume).collect();
+    stats.volumes.splice(0..0, stored.volumes.iter().map(volume));
     stats.ephemeral_storage = storage.node.as_ref().map(|node| FsStats {
         used_bytes: Some(stored.ephemeral().bytes),
         inodes_used: Some(stored.ephemeral().inodes),
         ..room(node)
     });
     stats
+}
+
+fn mounted_of(sample: &PodSample, kept: &Kept<'_>) -> Vec<VolumeStats> {
+    let Some(usages) = kept.mounted.0.get(&sample.uid) else {
+        return Vec::new();
+    };
+    let pod = kept.desired.get(&sample.name).filter(|pod| pod.uid == sample.uid);
+    let claimed = pod.and_then(|pod| Some(claimed(pod, kept.desired.objects(&pod.source)?)));
+    let claimed = claimed.unwrap_or_default();
+    usages.iter().map(|usage| mounted(usage, &claimed)).collect()
 }
 
 fn add_files(container: &mut ContainerStats, id: &str, stored: &PodStorage, storage: &Storage) {
@@ -156,6 +182,35 @@ fn volume(volume: &crate::model::stats::VolumeUsage) -> VolumeStats {
             ..used_of(&volume.used, &volume.filesystem)
         },
         name: volume.name.clone(),
+        claim: None,
+        health: None,
+    }
+}
+
+/// A volume that is mounted for the pod, with the name that it has there.
+fn mounted(usage: &MountedUsage, claimed: &[Claimed<'_>]) -> VolumeStats {
+    let own = claimed.iter().find(|one| one.directory == usage.name);
+    let numbers = &usage.numbers;
+    VolumeStats {
+        fs: FsStats {
+            time: Time(numbers.at),
+            available_bytes: Some(numbers.available),
+            capacity_bytes: Some(numbers.capacity),
+            used_bytes: Some(numbers.used),
+            inodes_free: Some(numbers.inodes_free),
+            inodes: Some(numbers.inodes),
+            inodes_used: Some(numbers.inodes_used),
+        },
+        name: own.map_or(usage.name.as_str(), |own| own.volume).to_owned(),
+        claim: own
+            .and_then(|own| own.claim.as_ref())
+            .map(|claim| ClaimReference {
+                name: claim.name.clone(),
+                namespace: claim.namespace.clone(),
+            }),
+        health: numbers.health.map(|health| HealthStats {
+            abnormal: health == VolumeHealth::Abnormal,
+        }),
     }
 }
 
@@ -191,6 +246,8 @@ fn room(filesystem: &FilesystemUsage) -> FsStats {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use expect_test::expect;
 
     use super::*;
@@ -203,13 +260,27 @@ mod tests {
         }
     }
 
+    fn kept(storage: &Storage) -> Kept<'_> {
+        const MOUNTED: &MountedUsages = &MountedUsages(BTreeMap::new());
+        const DESIRED: &Desired = &Desired {
+            files: None,
+            api: None,
+            api_expected: false,
+        };
+        Kept {
+            storage,
+            mounted: MOUNTED,
+            desired: DESIRED,
+        }
+    }
+
     fn json(summary: &Summary) -> serde_json::Value {
         serde_json::to_value(summary).unwrap()
     }
 
     #[test]
     fn a_pod_is_shown_with_everything_that_it_uses() {
-        let summary = json(&whole(&context(), &node(), &storage()));
+        let summary = json(&whole(&context(), &node(), &kept(&storage())));
         let mut pod = summary["pods"][0].clone();
         for part in ["cpu", "memory", "io", "swap"] {
             // The same as the container's.
@@ -221,8 +292,44 @@ mod tests {
     }
 
     #[test]
+    fn volumes_of_claims_are_shown_with_their_claims_and_what_is_unknown_under_its_directory() {
+        use crate::model::stats::{MountedPlugin, VolumeNumbers};
+        let mut sample = node();
+        let mounted = MountedUsages(BTreeMap::from([(
+            sample.pods[0].uid.clone(),
+            ["pv", "other"]
+                .map(|name| MountedUsage {
+                    plugin: MountedPlugin::Csi,
+                    name: name.to_owned(),
+                    numbers: VolumeNumbers {
+                        at: context().started,
+                        capacity: 100,
+                        available: 60,
+                        used: 40,
+                        inodes: 10,
+                        inodes_free: 7,
+                        inodes_used: 3,
+                        health: (name == "pv").then_some(VolumeHealth::Abnormal),
+                    },
+                })
+                .into(),
+        )]));
+        let desired = crate::model::sample::claims::desired();
+        let pod = desired.api.as_ref().unwrap().pods.values().next().unwrap();
+        (sample.pods[0].name, sample.pods[0].uid) = (pod.name.clone(), pod.uid.clone());
+        let storage = Storage::default();
+        let kept = Kept {
+            storage: &storage,
+            mounted: &mounted,
+            desired: &desired,
+        };
+        let summary = json(&whole(&context(), &sample, &kept));
+        expect![[r#"[{"availableBytes":60,"capacityBytes":100,"inodes":10,"inodesFree":7,"inodesUsed":3,"name":"v","pvcRef":{"name":"data","namespace":"ns"},"time":"2026-11-28T21:00:00Z","usedBytes":40,"volumeHealthStats":{"abnormal":true}},{"availableBytes":60,"capacityBytes":100,"inodes":10,"inodesFree":7,"inodesUsed":3,"name":"other","time":"2026-11-28T21:00:00Z","usedBytes":40}]"#]].assert_eq(&summary["pods"][0]["volume"].to_string());
+    }
+
+    #[test]
     fn the_node_is_shown_with_its_programs_and_file_systems() {
-        let summary = json(&whole(&context(), &node(), &storage()));
+        let summary = json(&whole(&context(), &node(), &kept(&storage())));
         let mut node = summary["node"].clone();
         for part in ["cpu", "memory", "io", "swap"] {
             assert!(node.as_object_mut().unwrap().remove(part).is_some(), "{part}");
@@ -272,7 +379,7 @@ mod tests {
         sample.pods[0].cgroup = None;
         sample.pods[0].interfaces = None;
         sample.pods[0].containers[0].cgroup = None;
-        let summary = json(&whole(&context(), &sample, &Storage::default()));
+        let summary = json(&whole(&context(), &sample, &kept(&Storage::default())));
         let pod = summary["pods"][0].to_string();
         assert_eq!(
             pod,

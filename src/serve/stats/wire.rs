@@ -189,6 +189,21 @@ pub(super) struct VolumeStats {
     #[serde(flatten)]
     pub(super) fs: FsStats,
     pub(super) name: String,
+    #[serde(rename = "pvcRef", skip_serializing_if = "Option::is_none")]
+    pub(super) claim: Option<ClaimReference>,
+    #[serde(rename = "volumeHealthStats", skip_serializing_if = "Option::is_none")]
+    pub(super) health: Option<HealthStats>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ClaimReference {
+    pub(super) name: String,
+    pub(super) namespace: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct HealthStats {
+    pub(super) abnormal: bool,
 }
 
 #[derive(Debug, Serialize)]

@@ -46,6 +46,8 @@ pub fn a_driver_is_on_the_node_as_long_as_its_socket(place: &mut Place) {
     // Without a limit of the driver's there is none.
     let shared = entry(&node, &place.world.shared.name);
     assert_eq!(shared["allocatable"], Value::Null, "{shared}");
+    // It is told after the object is written.
+    driver.wait_registered_after(0);
     let asked: Vec<Value> = driver.calls().iter().map(|call| call["call"].clone()).collect();
     assert_eq!(asked, ["GetInfo", "NodeGetInfo", "NotifyRegistrationStatus"]);
     let object = place.api.get(NODE).expect("the API server answers");

@@ -96,6 +96,8 @@ impl Served {
             images: gantry::model::image_work::image_worker().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
+            mounted: gantry::stats::mounted_requests().0,
+            desired: tokio::sync::watch::channel(Default::default()).1,
             offered: Arc::default(),
         };
         let path = Path::new("/run/node/exec-story.sock");

@@ -17,6 +17,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "a credential provider of the node's configuration, with the arguments written there",
     ),
     (
+        "src/act/user_ranges.rs",
+        "let mut command = Command::new(\"getsubids\");",
+        "the program that knows subordinate IDs, with the name of a user that is a constant there",
+    ),
+    (
         "src/command/join/service.rs",
         "let mut command = Command::new(&self.program);",
         "systemctl, with verbs and names of services that are constants there",

@@ -101,6 +101,8 @@ impl Node {
             images: gantry::model::image_work::image_worker().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
+            mounted: gantry::stats::mounted_requests().0,
+            desired: watch::channel(Default::default()).1,
             offered: Arc::new(Offered {
                 checkpoints: Some(Checkpoints::new(at("checkpoints"))),
                 ..Offered::default()

@@ -34,6 +34,8 @@ fn serve(machine: &Machine) -> Client {
         images: machine.images(),
         stats: gantry::stats::requests().0,
         storage: gantry::stats::storage_requests().0,
+        mounted: gantry::stats::mounted_requests().0,
+        desired: watch::channel(Default::default()).1,
         offered: Arc::default(),
     };
     let path = root.join("gantry.sock");

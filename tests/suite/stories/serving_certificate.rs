@@ -85,6 +85,8 @@ impl Serving {
             images: gantry::model::image_work::image_worker().0,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
+            mounted: gantry::stats::mounted_requests().0,
+            desired: watch::channel(Default::default()).1,
         };
         tasks.spawn(async move {
             let ended = std::future::pending();

@@ -1,6 +1,6 @@
 //! `/metrics`: what was counted ([`crate::counters`]), and what is looked at now.
 //!
-//! [`pods`] and [`volumes`] are about what is reported of pods, `runtime` about what is observed, [`node`] about the
+//! [`pods`] and [`volumes`] are about what is reported of pods, `volume_stats` about what their claims hold, `runtime` about what is observed, [`node`] about the
 //! node and the program, `process` about the agent's own process.
 
 mod node;
@@ -9,6 +9,7 @@ mod pods;
 pub(super) mod process;
 mod runtime;
 mod volumes;
+mod volume_stats;
 
 pub(super) use now::Now;
 
@@ -24,7 +25,8 @@ fn filled(format: Format, now: &Now, counters: &Counters) -> Page {
     let mut page = Page::new(format);
     node::put(&mut page, now, counters);
     pods::put(&mut page, &now.report);
-    volumes::put(&mut page, &now.report, &now.snapshot);
+    volumes::put(&mut page, &now.report, &now.snapshot, &now.desired);
+    volume_stats::put(&mut page, &now.desired, &now.mounted);
     runtime::put(&mut page, &now.snapshot);
     for family in counters.sample() {
         page.counted(&family);
