@@ -133,8 +133,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
-            Ok(()) = inputs.mounted.changed() => (false, None),
-            Ok(()) = inputs.node.changed() => (false, None),
+            Ok(()) = changed_volumes(&mut inputs.mounted, &mut inputs.node) => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.network.changed() => (state.take_network(&inputs.network.borrow_and_update()), None),
             Ok(()) = inputs.addresses.changed() => (false, None),
@@ -145,8 +144,8 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             }
             () = tokio::time::sleep(state.until_next_change(Timestamp::now())) => (false, None),
         };
-        let now = Timestamp::now();
         (outputs.beat)();
+        let now = Timestamp::now();
         let before = std::mem::replace(&mut state.snapshot, inputs.snapshot.borrow_and_update().clone());
         report_node |= before.runtime != state.snapshot.runtime;
         let mut changed = state.take(
@@ -164,9 +163,8 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         for beginning in &begun {
             changed |= state.take_begun(beginning);
         }
-        if let Some(executed) = executed {
-            state.count_executed(&executed);
-            changed |= state.take_executed(&executed);
+        if let Some(executed) = &executed {
+            changed |= state.take_executed(executed);
         }
         if report_node {
             let measured = inputs.measured.borrow_and_update().clone();
@@ -177,6 +175,17 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
         if changed || state.has_node_events(&outputs.pods.borrow()) {
             outputs.pods.send_replace(Arc::new(state.report.clone()));
         }
+    }
+}
+
+/// Waits until what volumes are in use may have changed. Dropping it loses nothing.
+async fn changed_volumes(
+    mounted: &mut watch::Receiver<Arc<MountedVolumes>>,
+    node: &mut watch::Receiver<ApiNode>,
+) -> Result<(), watch::error::RecvError> {
+    tokio::select! {
+        changed = mounted.changed() => changed,
+        changed = node.changed() => changed,
     }
 }
 

@@ -50,10 +50,9 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
     }
     let taking_down = volume::csi::release(&work.context.csi, work.uid, pod);
     let what = || {
-        format!(
-            "cleaning up {} takes long: waiting for NodeUnpublishVolume of its drivers",
-            pod.display()
-        )
+        let drivers = Vec::from_iter(work.context.csi.drivers_of(work.uid)).join(", ");
+        let pod = pod.display();
+        format!("cleaning up {pod} takes long: waiting for NodeUnpublishVolume of driver {drivers}")
     };
     let taking_down = work.announced(reason::pod::FAILED_KILL_POD, what, taking_down);
     match work.unless_abandoned(taking_down).await {

@@ -96,7 +96,7 @@ impl Wiring {
         parts.act.cgroups = parts.act.cgroups.counting(counters.clone());
         parts.act.counters = counters.clone();
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
-        parts.act.csi = CsiVolumes::open(&config.paths.root, values.drivers.1.clone());
+        parts.act.csi = CsiVolumes::open(&config.paths.root, values.drivers.1.clone(), counters.clone());
         let unstaging = unstage::run(parts.act.csi.clone(), tasks.cancel.clone());
         tasks.spawn("unstaging of volumes", unstaging);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));

@@ -29,6 +29,7 @@ use crate::cri::{self, Runtime};
 use crate::disk::tree::{self, Mounts};
 use crate::disk::write::remove_if_there;
 use crate::images::import;
+use crate::model::csi_request;
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
@@ -256,9 +257,16 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
         "the image pull records",
         remove_whole(&config.paths.root.join("image_manager")),
     );
-    let pods = config.paths.root.join("pods");
+    // What no driver has taken down is unmounted, as `kubeadm reset` does; nothing within it is removed.
+    let volumes = csi_request::plugin_dir(&config.paths.root);
+    let unmounted = tree::remove(&volumes, Mounts::Unmounted);
+    summary.check("what storage drivers have staged", unmounted);
+    let below = |dir: &str| config.paths.root.join(dir);
     for dir in [
-        &pods,
+        &below("pods"),
+        &below("plugins/kubernetes.io"),
+        &below("plugins"),
+        &below("plugins_registry"),
         &config.paths.root,
         &config.paths.pod_logs,
         &config.paths.container_logs,

@@ -38,9 +38,9 @@ pub struct Claim {
     pub is_bound: bool,
     /// `spec.volumeName`; empty: none.
     pub volume: String,
-    /// Its volume was enlarged, and the node has to do its part.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_growing: bool,
+    /// Its volume was enlarged to this size, as it is written, and the node has to do its part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grows_to: Option<String>,
 }
 
 impl Claim {

@@ -42,6 +42,8 @@ pub mod pod {
     pub const FAILED_CREATE_SANDBOX: &str = "FailedCreatePodSandBox";
     /// A volume could not be made.
     pub const FAILED_MOUNT: &str = "FailedMount";
+    /// A volume could not be made a device.
+    pub const FAILED_MAP: &str = "FailedMapVolume";
     /// A volume could not be enlarged.
     pub const VOLUME_RESIZE_FAILED: &str = "VolumeResizeFailed";
     /// The pod's cgroup could not be made.

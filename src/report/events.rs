@@ -97,6 +97,7 @@ impl Loop {
 
     /// Records the steps of an execution, and queues the events that it causes.
     pub(super) fn take_executed(&mut self, executed: &Executed) -> bool {
+        self.count_executed(executed);
         let Executed { outcome, after } = executed;
         let recorded = self.record_steps(outcome);
         let Some(pod) = self.known(&outcome.pod) else {

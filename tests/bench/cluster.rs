@@ -8,6 +8,7 @@ mod scrapes;
 pub mod serving;
 mod side;
 mod streams;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::path::Path;

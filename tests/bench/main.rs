@@ -28,6 +28,10 @@ mod control_plane;
 mod api;
 #[path = "../cluster/objects.rs"]
 mod objects;
+#[path = "../cluster/volumes/driver.rs"]
+mod driver;
+#[path = "../cluster/volumes/objects.rs"]
+mod volume_objects;
 #[path = "../node/kubelet.rs"]
 mod kubelet;
 #[path = "../node/process.rs"]
@@ -57,6 +61,7 @@ const PARTS: &[Part] = &[
     ("cluster", cluster::measure),
     ("serving", cluster::serving::measure),
     ("bulk", cluster::bulk::measure),
+    ("volumes", cluster::volumes::measure),
     ("watching", watching::measure),
     ("overlay", overlay::measure),
 ];

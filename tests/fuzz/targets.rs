@@ -20,6 +20,7 @@ use gantry::identity::kubeconfig;
 use gantry::manifest;
 use gantry::manifest::ManifestContext;
 use gantry::model::bounds;
+use gantry::model::csi::{Attachment, CsiDriver, Lifecycle};
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
 use gantry::model::object::kinds;
 use gantry::model::object::{Known, Object, ObjectKind, Objects, Reference};
@@ -337,6 +338,11 @@ fn check_plan(plan: &Plan) {
                 }
             }
             Step::EnsureVolume(request) => {
+                if let VolumeKind::Csi(request) = &request.kind {
+                    let (places, name) = (&request.places, &request.name);
+                    check_beneath(&places.target(name), "/var/lib/kubelet/pods");
+                    check_beneath(&places.device_link(name), "/var/lib/kubelet/pods");
+                }
                 if let VolumeKind::Files {
                     path, files: made, ..
                 } = &request.kind
@@ -391,7 +397,10 @@ fn objects_for(pod: &Pod) -> Objects {
             secret_type: "kubernetes.io/dockerconfigjson".to_owned(),
             ..kinds::Secret::default()
         }),
-        Reference::Token(_) => Object::Token(kinds::Token("t".into())),
+        Reference::Token(_) => Object::Token(kinds::Token {
+            content: "t".into(),
+            expires: jiff::Timestamp::MAX,
+        }),
         Reference::RuntimeClass(_) => Object::RuntimeClass(kinds::RuntimeClass {
             handler: "runsc".to_owned(),
         }),
@@ -405,11 +414,20 @@ fn objects_for(pod: &Pod) -> Objects {
             claim: Some(String::new()),
             is_block: false,
             affinity: None,
+            capacity: "1Gi".to_owned(),
+            access: Vec::new(),
             mount_options: Vec::new(),
             source: PersistentSource::Local {
                 path: "/srv/data".into(),
             },
         }),
+        Reference::CsiDriver(_) => Object::CsiDriver(CsiDriver {
+            tells_of_pods: true,
+            lifecycles: vec![Lifecycle::Ephemeral],
+            ..CsiDriver::default()
+        }),
+        Reference::Driver(_) => Object::Driver(Arc::default()),
+        Reference::Attachment(_) => Object::Attachment(Attachment::default()),
     };
     let volume = Reference::PersistentVolume(VOLUME.to_owned());
     let brought = Known::Found(Arc::new(object(&volume)));

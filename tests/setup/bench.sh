@@ -1,10 +1,10 @@
 #!/bin/bash
 # Measures the release build: by itself beside containerd alone (`agent`), its plugins beside the Go plugins that Debian
 # ships and the bare netlink requests (`plugins`), and as a node of a real control plane beside the kubelet: pods (`cluster`), and what it costs to be asked for numbers and
-# streams (`serving`), or to pass much (`bulk`); each comparison in one sitting; what watchers of a machine without a
+# streams (`serving`), to pass much (`bulk`), or to mount volumes of CSI drivers (`volumes`); each comparison in one sitting; what watchers of a machine without a
 # cluster cost while nothing changes (`watching`; WATCH_SECONDS=3600 for an hour); and how soon the nodes of a file of peers
 # are reached (`overlay`).
-# usage: tests/setup/bench.sh [PART...]   (agent, plugins, cluster, serving, bulk, watching, overlay; default all)
+# usage: tests/setup/bench.sh [PART...]   (agent, plugins, cluster, serving, bulk, volumes, watching, overlay; default all)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,7 +13,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 tests/setup/packages.sh build run test bench
-tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubelet kubectl
+tests/control-plane/build.sh etcd kube-apiserver kube-controller-manager kube-scheduler kubeadm kubelet kubectl csi-attacher csi-driver
 tests/setup/images.sh
 tests/setup/kubectl.sh
 tests/setup/cargo.sh build --release --locked --workspace

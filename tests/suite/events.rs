@@ -143,12 +143,12 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "VolumeResizeFailed",
         "VolumeResizeFailed",
-        With("persistent volumes"),
+        Made(REASON, "\"VolumeResizeFailed\""),
     ),
     (
         "VolumeResizeSuccess",
         "VolumeResizeSuccessful",
-        With("persistent volumes"),
+        With("enlarging volumes while they are mounted first"),
     ),
     (
         "FileSystemResizeFailed",
@@ -163,9 +163,13 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "FileSystemResizeSuccess",
         "FileSystemResizeSuccessful",
-        With("persistent volumes"),
+        Made(POD, "\"FileSystemResizeSuccessful\""),
     ),
-    ("FailedMapVolume", "FailedMapVolume", With("persistent volumes")),
+    (
+        "FailedMapVolume",
+        "FailedMapVolume",
+        Made(REASON, "\"FailedMapVolume\""),
+    ),
     (
         "WarnAlreadyMountedVolume",
         "AlreadyMountedVolume",
@@ -179,7 +183,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "SuccessfulMountVolume",
         "SuccessfulMountVolume",
-        Never("the kubelet reports it of block devices alone"),
+        Made(POD, "\"SuccessfulMountVolume\""),
     ),
     (
         "NodeRebooted",

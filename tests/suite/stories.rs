@@ -44,6 +44,10 @@ mod user_namespaces;
 mod waits;
 mod work;
 
+#[path = "../support/plugin.rs"]
+mod plugin;
+
+use gantry::csi::messages;
 use k8s_cri::v1::ContainerState::ContainerRunning;
 
 use crate::agent::{Machine, condition, container, full_name, manifest, phase, restarts, simple, state};

@@ -6,6 +6,7 @@
 //! by then, including which objects are still awaited, so that absence is never guessed.
 
 mod teller;
+mod of;
 mod watching;
 mod claims;
 mod early;
@@ -14,6 +15,7 @@ mod anchors;
 mod attachments;
 
 pub use claims::{of_claim, of_volume};
+pub use of::Of;
 pub use watching::{of_class, of_config_map, of_secret};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +27,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::of::is_possible;
 use self::teller::{News, ValueSender};
-use crate::manifest::names;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles, has_final_phase};
-use crate::model::object::{Known, Reference, TrustAnchors};
-use crate::model::pod::{Pod, PodName, Provenance, SourceSet, VolumeSource};
-use crate::model::reference::all_references;
+use crate::model::object::{Known, Object, Reference};
+use crate::model::pod::{Pod, PodName, Provenance, SourceSet};
 use crate::source::SetReceiver;
 use crate::source::checkpoint::stored::Stored;
 
@@ -47,61 +48,6 @@ struct Watched {
     is_stored: bool,
     /// Ends with the last user.
     _watch: AbortOnDropHandle<()>,
-}
-
-/// Where the pods come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Of {
-    /// The API server: it has everything that they refer to.
-    #[default]
-    Api,
-    /// Manifests: of what they refer to, the API server has only RuntimeClasses and CSIDrivers.
-    Files,
-}
-
-impl Of {
-    fn references<'a>(
-        self,
-        pod: &Pod,
-        known: impl Fn(&Reference) -> Option<&'a Known>,
-    ) -> BTreeSet<Reference> {
-        match self {
-            // A reference that cannot be a name refers to nothing and is not requested.
-            Of::Api => all_references(pod, known)
-                .into_iter()
-                .filter(is_possible)
-                .collect(),
-            Of::Files => {
-                let class = pod.runtime_class.clone().map(Reference::RuntimeClass);
-                let drivers = pod.volumes.iter().filter_map(|volume| match &volume.source {
-                    VolumeSource::Csi(inline) => Some(Reference::CsiDriver(inline.driver.clone())),
-                    _ => None,
-                });
-                class.into_iter().chain(drivers).filter(is_possible).collect()
-            }
-        }
-    }
-}
-
-/// Whether the API server can have an object of this name. The name becomes part of a request.
-fn is_possible(reference: &Reference) -> bool {
-    // A comma would start another selector.
-    let selects = |text: &str| !text.contains(['=', ',', '\\']) && !text.contains(char::is_control);
-    match reference {
-        Reference::Object(key) => names::dns_subdomain(&key.name).is_none(),
-        Reference::RuntimeClass(name) | Reference::PersistentVolume(name) | Reference::CsiDriver(name) => {
-            names::dns_subdomain(name).is_none()
-        }
-        Reference::Claim(key) => names::dns_subdomain(&key.name).is_none(),
-        Reference::TrustAnchors(TrustAnchors::Named(name)) => {
-            names::path_segment(name).is_none() && selects(name)
-        }
-        Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => selects(signer),
-        // Its names are those of the pod, or a sum.
-        Reference::Token(_) | Reference::Attachment(_) => true,
-        // It is not the API server's.
-        Reference::Driver(_) => false,
-    }
 }
 
 /// What the task reads.
@@ -301,6 +247,14 @@ impl State {
         ) {
             return;
         }
+        if let Some(volume) = self.outdated_volume(key) {
+            self.lives += 1;
+            let life = self.lives;
+            if let Some(watched) = self.watched.get_mut(&volume) {
+                watched.life = life;
+                watched._watch = AbortOnDropHandle::new(begin(volume, life));
+            }
+        }
         let refers = |(_, (_, keys)): &(&PodName, &(Arc<Pod>, BTreeSet<Reference>))| keys.contains(key);
         let users: Vec<PodName> = self
             .pods
@@ -311,6 +265,18 @@ impl State {
         for name in users {
             self.refer(&name, Provenance::Live, begin);
         }
+    }
+
+    /// The volume of a claim that says that it was enlarged: what is known of the volume may be older, and is requested again.
+    fn outdated_volume(&self, key: &Reference) -> Option<Reference> {
+        let Some(Known::Found(object)) = self.watched.get(key)?.known.as_ref() else {
+            return None;
+        };
+        let Object::Claim(claim) = object.as_ref() else {
+            return None;
+        };
+        claim.grows_to.as_ref()?;
+        Some(Reference::PersistentVolume(claim.bound_to().ok()?.to_owned()))
     }
 
     /// Brings the references of a pod up to date. An object that comes from the checkpoint refers to others at once.

@@ -40,6 +40,11 @@ impl Load {
 
     /// Makes pods of these names. How long it takes until the last of them is ready.
     pub fn up(&self, names: &[String]) -> Duration {
+        self.up_as(names, object)
+    }
+
+    /// The same of other pods.
+    pub fn up_as(&self, names: &[String], object: impl Fn(&str) -> Value) -> Duration {
         let is_done = |event: &WatchEvent<Pod>| match event {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
                 is_ready(&serde_json::to_value(pod).expect("a pod is JSON"))
@@ -107,7 +112,7 @@ impl Load {
 }
 
 /// A pod of this node, which ends as soon as it is asked to.
-fn object(name: &str) -> Value {
+pub fn object(name: &str) -> Value {
     let mut object = pod(name, IDLE);
     object["spec"]["nodeName"] = json!("node-1");
     object["spec"]["terminationGracePeriodSeconds"] = json!(30);

@@ -40,13 +40,32 @@ pub fn published(uid: &str, volume: &str) -> PathBuf {
 
 /// Where a volume of a driver is staged: below a directory of its handle's hash.
 pub fn staged(driver: &Driver, handle: &str) -> PathBuf {
-    use sha2::Digest as _;
-    let hash: String = sha2::Sha256::digest(handle)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let drivers = Path::new(NODE).join("plugins/kubernetes.io/csi");
-    drivers.join(&driver.name).join(hash).join("globalmount")
+    drivers.join(&driver.name).join(hash(handle)).join("globalmount")
+}
+
+/// What a driver knows an inline volume of a pod by.
+pub fn inline_handle(uid: &str, volume: &str) -> String {
+    format!("csi-{}", hash(&format!("{uid}{volume}")))
+}
+
+fn hash(text: &str) -> String {
+    use sha2::Digest as _;
+    let sum = sha2::Sha256::digest(text);
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What is below a directory, however deep; nothing if it is not there.
+pub fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.path()) {
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(below(&path));
+        }
+        found.push(path);
+    }
+    found
 }
 
 /// Where the node keeps block devices.

@@ -155,9 +155,22 @@ impl Driver {
         std::fs::write(self.state().join("fail").join(call), how).expect("the driver has made it");
     }
 
-    /// Has every call of this name wait, until `pass`.
+    /// Has every call of this name wait, until `pass`; `after-CALL`: once it has taken effect.
     pub fn hang(&self, call: &str) {
         std::fs::write(self.state().join("hang").join(call), "").expect("the driver has made it");
+    }
+
+    /// Waits until a call waits as `hang` asks for.
+    #[track_caller]
+    pub fn wait_hung(&self, call: &str) {
+        let waiting = self.state().join("waiting").join(call);
+        wait_for(&format!("{call} to be made"), LONG, || match waiting.exists() {
+            true => Ok(()),
+            false => Err(format!(
+                "the last calls: {:#?}",
+                self.calls().iter().rev().take(6).collect::<Vec<_>>()
+            )),
+        });
     }
 
     /// Ends what `fail` and `hang` have begun.

@@ -7,6 +7,8 @@
 mod attachment;
 mod disk;
 mod driver;
+mod hung;
+mod kills;
 mod mounting;
 mod numbers;
 mod objects;
@@ -77,8 +79,11 @@ pub fn all() -> Vec<Story> {
         story!(restarts::a_driver_that_is_killed_serves_on),
         story!(numbers::volumes_are_measured),
         story!(sanity::the_driver_of_the_stories_keeps_to_the_specification),
+        story!(hung::a_pod_whose_volume_hangs_can_be_deleted),
+        story!(hung::a_call_that_hangs_holds_its_pod_alone, None),
         story!(restarts::volumes_outlive_a_killed_agent, None),
         story!(restarts::an_end_outlives_a_killed_agent, None),
+        story!(kills::two_hundred_kills_lose_nothing, None),
         story!(takeover::volumes_go_to_another_agent_and_back, None),
     ]
 }

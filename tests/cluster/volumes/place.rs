@@ -15,9 +15,9 @@ use crate::cluster::Cluster;
 use crate::control_plane::{ADMIN, ControlPlane, NODE, wait_node_ready};
 use crate::kubeadm::Agent as Who;
 use crate::kubelet::{self, Kubelet};
-use crate::node::{LONG, Node, SOON, is_ready};
+use crate::node::{LONG, NODE_IP, Node, SOON, is_ready};
 use crate::objects::uid;
-use crate::process::logged;
+use crate::process::{logged, run};
 use crate::wait::wait_for;
 use crate::world::{CGROUP, control_plane};
 
@@ -48,7 +48,11 @@ impl Volumes {
     /// Starts everything, and waits until the node is Ready.
     pub fn start() -> Volumes {
         // The network of the node's pods is gantry's, whoever is the agent later.
-        let Cluster { plane, api, node, .. } = Cluster::start_configured(CONFIG);
+        let Cluster {
+            plane, api, mut node, ..
+        } = Cluster::start_configured(CONFIG);
+        // Otherwise it asks name servers for its own name at each start, and none answers.
+        node.flag(&format!("--node-ip={NODE_IP}"));
         let mut agent = Agent {
             node,
             kubelet: None,
@@ -114,22 +118,33 @@ impl Agent {
         self.is = who;
         match who {
             Who::Gantry => self.node.start_agent(),
-            Who::Kubelet => {
-                let cgroup = std::env::var(CGROUP).expect("the outside names the story's cgroup");
-                let configuration = kubelet::configuration(&cgroup)
-                    .replace("address: 127.0.0.1", "address: 0.0.0.0")
-                    .replace(
-                        "authentication: {",
-                        "authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}, ",
-                    );
-                let flag = format!("--kubeconfig={NODE}");
-                self.kubelet = Some(Kubelet::start_configured(
-                    &format!("{configuration}{CONFIG}"),
-                    &[&flag],
-                ));
-            }
+            Who::Kubelet => self.start_kubelet(),
         }
         wait_node_ready(api);
+    }
+
+    /// Starts the agent that is under test, and does not wait for what it does.
+    pub fn spawn(&mut self) {
+        self.is = Who::asked_for();
+        match self.is {
+            Who::Gantry => self.node.spawn_agent(),
+            Who::Kubelet => self.start_kubelet(),
+        }
+    }
+
+    fn start_kubelet(&mut self) {
+        let cgroup = std::env::var(CGROUP).expect("the outside names the story's cgroup");
+        let configuration = kubelet::configuration(&cgroup)
+            .replace("address: 127.0.0.1", "address: 0.0.0.0")
+            .replace(
+                "authentication: {",
+                "authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}, ",
+            );
+        let flag = format!("--kubeconfig={NODE}");
+        self.kubelet = Some(Kubelet::start_configured(
+            &format!("{configuration}{CONFIG}"),
+            &[&flag],
+        ));
     }
 
     /// Asks the agent to end, and waits until it has.
@@ -332,6 +347,29 @@ impl<'w> Place<'w> {
             match left.is_empty() {
                 true => Ok(()),
                 false => Err(left.join("\n")),
+            }
+        });
+    }
+
+    /// Waits until nothing on the node speaks of the driver's volumes: nothing is staged, no directory for it is there,
+    /// no loop device is attached. No other story may run that has devices.
+    #[track_caller]
+    pub fn wait_no_trace(&self, driver: &Driver) {
+        wait_for("no directory and no device to be left", LONG, || {
+            let of_driver = disk::below(&disk::devices().with_file_name(&driver.name)).into_iter();
+            let mut left: Vec<String> = of_driver
+                .chain(disk::below(&disk::devices()))
+                .filter(|path| !path.ends_with("publish") && !path.ends_with("staging"))
+                .map(|path| path.display().to_string())
+                .collect();
+            for volume in driver.volumes() {
+                let data = driver.data(&volume).display().to_string();
+                let devices = run(&["losetup", "--noheadings", "--associated", &data]);
+                left.extend(devices.lines().map(str::to_owned));
+            }
+            match left.is_empty() {
+                true => Ok(()),
+                false => Err(format!("{left:#?}")),
             }
         });
     }

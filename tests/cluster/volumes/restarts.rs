@@ -12,13 +12,13 @@ use crate::objects::{IDLE, uid};
 use crate::wait::wait_for;
 
 /// The spec of drivers that have inline volumes too.
-fn both_modes() -> Value {
+pub fn both_modes() -> Value {
     let modes = ["Persistent", "Ephemeral"];
     json!({"attachRequired": false, "podInfoOnMount": true, "volumeLifecycleModes": modes})
 }
 
 /// The container of a pod.
-fn id(pod: &Value) -> Value {
+pub fn id(pod: &Value) -> Value {
     container(pod, "main")["containerID"].clone()
 }
 

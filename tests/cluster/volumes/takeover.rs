@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::disk;
+use super::driver::Driver;
 use super::objects::{claim, of_claim, of_driver, pod};
 use super::place::{CONTROLLERS, Place};
 use crate::kubeadm::Agent as Who;
@@ -13,8 +14,10 @@ use crate::node::{LONG, container};
 use crate::objects::{name, uid};
 use crate::wait::wait_for;
 
-/// How many pods there are of each kind.
-const EACH: usize = 3;
+/// How many pods there are of each of the three kinds.
+const EACH: usize = 10;
+/// What each pod does first.
+const WRITES: &str = "echo kept >/v/file";
 
 pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
     let modes = ["Persistent", "Ephemeral"];
@@ -22,9 +25,11 @@ pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
     let driver = place.driver("passed", &[], spec);
     make_pods(place, &driver);
     let pods = settled(place);
+    assert_eq!(pods.len(), 3 * EACH);
     let mounted = || -> Vec<String> {
         let mut found: Vec<String> = pods.values().flat_map(|pod| disk::mounts(&uid(pod))).collect();
-        found.extend(disk::mounts(&format!("csi/{}/", driver.name)));
+        // What is published of a device is named after the pod, too.
+        found.extend(disk::mounts("/globalmount"));
         found.sort();
         found
     };
@@ -47,6 +52,7 @@ pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
             assert_eq!(container(&now[name], "main")["restartCount"], 0, "{name}");
         }
         assert_eq!(mounted(), mounts, "each is mounted once");
+        assert_kept(&driver);
     }
     for name in pods.keys() {
         place.api.delete(&place.at("pods", name));
@@ -55,6 +61,8 @@ pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
         place.api.wait_gone(&place.at("pods", name), LONG);
     }
     place.wait_nothing_left();
+    place.wait_no_trace(&driver);
+    assert_kept(&driver);
     for number in 0..EACH {
         for kind in ["static", "device"] {
             let last = driver.sequence(&format!("{kind}-{number}"));
@@ -64,7 +72,20 @@ pub fn volumes_go_to_another_agent_and_back(place: &mut Place) {
     }
 }
 
-fn make_pods(place: &mut Place, driver: &super::driver::Driver) {
+/// What the pods have written is there.
+fn assert_kept(driver: &Driver) {
+    for number in 0..EACH {
+        let file = driver.data(&format!("static-{number}")).join("file");
+        assert_eq!(
+            std::fs::read(&file).expect("it is there"),
+            b"kept\n",
+            "{}",
+            file.display()
+        );
+    }
+}
+
+fn make_pods(place: &mut Place, driver: &Driver) {
     let inline = json!({"csi": {"driver": driver.name}});
     for number in 0..EACH {
         let name = |kind: &str| format!("{kind}-{number}");
@@ -77,9 +98,9 @@ fn make_pods(place: &mut Place, driver: &super::driver::Driver) {
         place.create("persistentvolumeclaims", &claim(&name("dynamic"), "shared"));
 
         let volumes = [("v", of_claim(&name("static"))), ("inline", inline.clone())];
-        place.create("pods", &pod(&name("static"), "true", &volumes));
+        place.create("pods", &pod(&name("static"), WRITES, &volumes));
         let volumes = [("v", of_claim(&name("dynamic")))];
-        place.create("pods", &pod(&name("dynamic"), "true", &volumes));
+        place.create("pods", &pod(&name("dynamic"), WRITES, &volumes));
         let mut device = pod(&name("device"), "true", &[("v", of_claim(&name("device")))]);
         let main = &mut device["spec"]["containers"][0];
         main["volumeMounts"].take();

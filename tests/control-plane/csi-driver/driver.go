@@ -61,23 +61,41 @@ func (d *driver) observe(
 ) (any, error) {
 	call := path.Base(info.FullMethod)
 	var answer any
-	err := d.hinder(ctx, call)
-	if about, ok := request.(interface{ GetVolumeId() string }); ok && err == nil {
-		err = d.hinder(ctx, call+"@"+about.GetVolumeId())
-	}
+	err := d.hinder(ctx, call, request)
 	if err == nil {
 		answer, err = handle(ctx, request)
+	}
+	if err == nil {
+		err = d.hinder(ctx, "after-"+call, request)
 	}
 	message, _ := request.(proto.Message)
 	d.write(call, message, err)
 	return answer, err
 }
 
-// Does to a call what a story has asked for.
-func (d *driver) hinder(ctx context.Context, call string) error {
+// Does to a call what a story has asked for, of all volumes or of this one.
+func (d *driver) hinder(ctx context.Context, call string, request any) error {
+	names := []string{call}
+	if about, ok := request.(interface{ GetVolumeId() string }); ok {
+		names = append(names, call+"@"+about.GetVolumeId())
+	}
+	for _, name := range names {
+		if err := d.hinderAs(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *driver) hinderAs(ctx context.Context, call string) error {
+	waiting := filepath.Join(d.state, "waiting", call)
+	defer os.Remove(waiting)
 	for {
 		if _, err := os.Stat(filepath.Join(d.state, "hang", call)); err != nil {
 			break
+		}
+		if err := os.WriteFile(waiting, nil, 0o600); err != nil {
+			return status.Error(codes.Internal, err.Error())
 		}
 		select {
 		case <-ctx.Done():

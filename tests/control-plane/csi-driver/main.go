@@ -4,7 +4,8 @@
 //
 // It is started for each name with a directory of its own. Files below that directory steer it while it runs:
 // fail/CALL has the call answered with the code and message in it ("Unavailable not today"), hang/CALL has it wait
-// until the file is gone; CALL@VOLUME is about one volume.
+// until the file is gone, and waiting/CALL is there meanwhile; CALL@VOLUME is about one volume, and with after-CALL it
+// happens once the call has taken effect.
 package main
 
 import (
@@ -54,7 +55,11 @@ func main() {
 }
 
 func run(s settings) error {
-	for _, directory := range []string{"volumes", "snapshots", "fail", "hang"} {
+	// What waited when a former driver was killed waits no more.
+	if err := os.RemoveAll(filepath.Join(s.state, "waiting")); err != nil {
+		return err
+	}
+	for _, directory := range []string{"volumes", "snapshots", "fail", "hang", "waiting"} {
 		if err := os.MkdirAll(filepath.Join(s.state, directory), 0o755); err != nil {
 			return err
 		}

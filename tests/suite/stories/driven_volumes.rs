@@ -1,13 +1,8 @@
 //! Volumes of storage drivers on a machine without a cluster: inline volumes of static pods.
 
-use gantry::csi::messages;
-
 use crate::agent::Machine;
 
-#[path = "../../support/plugin.rs"]
-#[allow(dead_code, reason = "others measure volumes with it")]
-mod plugin;
-use plugin::Plugin;
+use super::plugin::Plugin;
 
 const NAME: &str = "csi.example.com";
 const POD: &str = r#"apiVersion: v1

@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
-use gantry::csi::messages;
 use serde_json::{Value, json};
 
 use crate::agent::Machine;
 
-#[path = "../../support/plugin.rs"]
-#[allow(dead_code, reason = "others measure volumes with it")]
-mod plugin;
-use plugin::Plugin;
+use super::plugin::Plugin;
 
 const NAME: &str = "csi.example.com";
 const NODE_IDS: &str = "csi.volume.kubernetes.io/nodeid";

@@ -41,6 +41,14 @@ pub(super) fn remove_mount_dir(dir: &Path) -> io::Result<Left> {
     }
 }
 
+/// Removes a directory that is empty; one that is not stays.
+pub(super) fn remove_if_empty(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        result => absent_is_fine(result),
+    }
+}
+
 /// What is left of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -24,19 +24,28 @@ pub(super) fn read(root: &Path) -> io::Result<BTreeMap<Device, Entry>> {
         }
         let dir = plugin_dir(root).join(&driver);
         for sum in data::names(&dir)? {
-            if let Some(data) = load(&dir.join(&sum)) {
-                let device = Device {
-                    driver: data.driver_name,
-                    handle: data.volume_handle,
-                    place: Place::Files,
-                };
-                staged(device, &mut entries);
-            }
+            let dir = dir.join(&sum);
+            let Some(data) = load(&dir) else {
+                remove_rest(&[dir]);
+                continue;
+            };
+            let device = Device {
+                driver: data.driver_name,
+                handle: data.volume_handle,
+                place: Place::Files,
+            };
+            staged(device, &mut entries);
         }
     }
     for name in data::names(&devices(root))? {
-        if let Some(device) = block(root, &name) {
-            staged(device, &mut entries);
+        match block(root, &name) {
+            Some(device) => staged(device, &mut entries),
+            // Of these two every device has a part.
+            None if ["publish", "staging"].contains(&name.as_str()) => {}
+            None => {
+                let dir = device_dir(root, &name);
+                remove_rest(&[dir.join("data"), dir]);
+            }
         }
     }
     let mut are_users_known = true;
@@ -48,6 +57,15 @@ pub(super) fn read(root: &Path) -> io::Result<BTreeMap<Device, Entry>> {
         entries.retain(|_, entry| !entry.users.is_empty());
     }
     Ok(entries)
+}
+
+/// Removes what a former agent, killed meanwhile, was about to remove: the data file goes before its directory.
+fn remove_rest(dirs: &[PathBuf]) {
+    for dir in dirs {
+        if let Err(error) = data::remove_if_empty(dir) {
+            tracing::warn!("cannot remove the directory {}: {error}", dir.display());
+        }
+    }
 }
 
 /// Answers whether it is known what all volumes are that are mounted for the pod.

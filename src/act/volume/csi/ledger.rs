@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::entry::{Device, Effect, Entry, Place, Turn, User};
 use super::found;
+use crate::counters::Counters;
 use crate::csi::Socket;
 use crate::model::csi_request::CsiRequest;
 use crate::model::driver::{Driver, Drivers};
@@ -32,11 +33,12 @@ struct Inner {
     mounted: watch::Sender<Arc<MountedVolumes>>,
     /// Counts the pods that have left a volume.
     left: watch::Sender<u64>,
+    counters: Arc<Counters>,
 }
 
 impl CsiVolumes {
     /// Reads what is below `root`, the directory of the node's state. What cannot be read is logged and left alone.
-    pub fn open(root: &Path, drivers: watch::Receiver<Arc<Drivers>>) -> CsiVolumes {
+    pub fn open(root: &Path, drivers: watch::Receiver<Arc<Drivers>>, counters: Arc<Counters>) -> CsiVolumes {
         let entries = found::read(root).unwrap_or_else(|error| {
             tracing::error!("cannot read which volumes of drivers are on the node: {error}");
             BTreeMap::new()
@@ -47,6 +49,7 @@ impl CsiVolumes {
             entries: Mutex::new(entries),
             mounted: watch::channel(Arc::default()).0,
             left: watch::channel(0).0,
+            counters,
         }));
         volumes.publish(&volumes.entries());
         volumes
@@ -71,7 +74,7 @@ impl CsiVolumes {
     pub(super) fn driver(&self, name: &str) -> Option<(Arc<Driver>, Socket)> {
         let drivers = self.0.drivers.as_ref()?.borrow();
         let driver = drivers.by_name.get(name)?.clone();
-        let socket = Socket::at(&driver.endpoint);
+        let socket = Socket::at(&driver.endpoint).counting(name, &self.0.counters);
         Some((driver, socket))
     }
 
@@ -170,6 +173,13 @@ impl CsiVolumes {
         entries.get(device).is_some_and(|entry| !entry.users.is_empty())
     }
 
+    /// The drivers of the volumes that a pod uses.
+    pub(in crate::act) fn drivers_of(&self, pod: &PodUid) -> BTreeSet<String> {
+        let entries = self.entries();
+        let used = entries.iter().filter(|(_, entry)| entry.users.contains_key(pod));
+        used.map(|(device, _)| device.driver.clone()).collect()
+    }
+
     /// The volumes that are or may be staged and that no pod uses.
     pub(super) fn unused(&self) -> BTreeSet<Device> {
         let entries = self.entries();
@@ -216,6 +226,7 @@ impl Default for CsiVolumes {
             entries: Mutex::default(),
             mounted: watch::channel(Arc::default()).0,
             left: watch::channel(0).0,
+            counters: Arc::default(),
         }))
     }
 }

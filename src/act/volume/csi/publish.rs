@@ -54,11 +54,15 @@ pub(in crate::act) async fn ensure(work: &Work<'_>, request: CsiRequest) -> Resu
         format!("MountVolume.SetUp for volume {name:?} takes long: waiting for {call} of driver {driver}")
     };
     let working = published(work, &request, &progress);
-    let working = work.announced(reason::pod::FAILED_MOUNT, what, working);
+    let reason = match request.shape {
+        Shape::Block => reason::pod::FAILED_MAP,
+        Shape::FileSystem { .. } => reason::pod::FAILED_MOUNT,
+    };
+    let working = work.announced(reason, what, working);
     // What a dropped call may have done is written down before it is made.
     match work.unless_abandoned(working).await {
-        Some(result) => result.map_err(|message| failure(reason::pod::FAILED_MOUNT, message)),
-        None => Err(abandoned(reason::pod::FAILED_MOUNT)),
+        Some(result) => result.map_err(|message| failure(reason, message)),
+        None => Err(abandoned(reason)),
     }
 }
 
@@ -147,9 +151,10 @@ async fn stage(
         .driver(&request.driver)
         .ok_or_else(|| not_registered(&request.driver))?;
     let (mount, saved) = (at.clone(), dir.clone());
+    // Of what no data file speaks, nobody knows after a crash.
     let prepare = move || {
-        make_dir(&mount)?;
-        data::save(&saved, &data)
+        data::save(&saved, &data)?;
+        make_dir(&mount)
     };
     off_thread(prepare)
         .await
@@ -162,7 +167,8 @@ async fn stage(
         }
         Err(error) => {
             if error.is_final() && before == Came::None {
-                undo(at, dir).await.map_err(|error| error.to_string())?;
+                let above = (request.shape == Shape::Block).then(|| parent(&dir));
+                undo(at, dir, above).await.map_err(|error| error.to_string())?;
                 volumes.set_staged(device, Came::None);
             }
             Err(error.to_string())
@@ -269,25 +275,27 @@ async fn forget_failed(
         return Ok(());
     }
     match request.shape {
+        // What else there is of it goes when it is unstaged.
         Shape::Block => device::unlink(&request.places, &request.name).await?,
         Shape::FileSystem { .. } => {
             let dir = request.places.of_pod(&request.name);
-            undo(request.places.target(&request.name), dir).await?;
+            undo(request.places.target(&request.name), dir, None).await?;
         }
     }
     volumes.set_published(device, pod, Came::None);
     Ok(())
 }
 
-/// Removes the directory of a mount that is not there, and the data file that spoke of it.
-async fn undo(mount: PathBuf, dir: PathBuf) -> io::Result<()> {
+/// Removes the directory of a mount that is not there, the data file that spoke of it, its directory, and the one `above`
+/// that.
+async fn undo(mount: PathBuf, dir: PathBuf, above: Option<PathBuf>) -> io::Result<()> {
     off_thread(move || {
-        if data::remove_mount_dir(&mount)? == data::Left::Nothing {
-            data::absent_is_fine(fs::remove_file(dir.join(DATA_FILE)))?;
-            // Other files than these are not expected, and stay.
-            let _ = fs::remove_dir(dir);
+        if data::remove_mount_dir(&mount)? == data::Left::Mounted {
+            return Ok(());
         }
-        Ok(())
+        data::absent_is_fine(fs::remove_file(dir.join(DATA_FILE)))?;
+        data::remove_if_empty(&dir)?;
+        above.map_or(Ok(()), |above| data::remove_if_empty(&above))
     })
     .await
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::entry::{Device, Place};
+use super::entry::{Device, Effect, Place};
 use super::found::{self, block};
 use super::ledger::CsiVolumes;
 use super::{data, device, messages, not_registered};
@@ -68,7 +68,7 @@ async fn unpublish(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name:
     };
     let turn = volumes.turn(&device);
     let _held = turn.take().await;
-    undo(volumes, &device, &target).await.map_err(failed)?;
+    undo(volumes, &device, uid, &target).await.map_err(failed)?;
     let cleared = off_thread(move || clear(&dir, &target)).await;
     cleared.map_err(|error| failed(error.to_string()))?;
     volumes.leave(&device, uid);
@@ -85,7 +85,7 @@ async fn unmap(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name: &st
     if let Some(device) = device {
         let turn = volumes.turn(&device);
         let _held = turn.take().await;
-        undo(volumes, &device, &target).await.map_err(failed)?;
+        undo(volumes, &device, uid, &target).await.map_err(failed)?;
         remove_target(target).await.map_err(io)?;
         device::unlink(places, name).await.map_err(io)?;
         volumes.leave(&device, uid);
@@ -94,7 +94,7 @@ async fn unmap(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name: &st
     device::unlink(places, name).await.map_err(io)
 }
 
-async fn undo(volumes: &CsiVolumes, device: &Device, target: &Path) -> Result<(), String> {
+async fn undo(volumes: &CsiVolumes, device: &Device, uid: &PodUid, target: &Path) -> Result<(), String> {
     let (_, socket) = volumes
         .driver(&device.driver)
         .ok_or_else(|| format!("kubernetes.io/csi: {}", not_registered(&device.driver)))?;
@@ -102,6 +102,8 @@ async fn undo(volumes: &CsiVolumes, device: &Device, target: &Path) -> Result<()
         volume_id: device.handle.clone(),
         path: messages::text(target),
     };
+    // A call that fails may have had its effect all the same.
+    volumes.set_published(device, uid, Effect::Unsure);
     socket.unpublish(request).await.map_err(|error| error.to_string())
 }
 
@@ -117,12 +119,8 @@ fn clear(dir: &Path, target: &Path) -> io::Result<()> {
 async fn remove_target(target: PathBuf) -> io::Result<()> {
     off_thread(move || {
         data::absent_is_fine(fs::remove_file(&target))?;
-        match target.parent().map(fs::remove_dir) {
-            // Other pods have it, too.
-            Some(Err(error)) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            Some(result) => data::absent_is_fine(result),
-            None => Ok(()),
-        }
+        // Other pods may have it, too.
+        target.parent().map_or(Ok(()), data::remove_if_empty)
     })
     .await
 }

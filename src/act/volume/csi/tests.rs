@@ -23,11 +23,11 @@ use tonic_prost::ProstCodec;
 
 use super::ledger::CsiVolumes;
 use super::publish::{Progress, bring};
-use super::{release, unstage};
+use super::{data, release, unstage};
 use crate::csi::messages as m;
 use crate::disk::tree::{self, Mounts};
 use crate::model::csi::Lifecycle;
-use crate::model::csi_request::{CsiPlaces, CsiRequest, DATA_FILE, Shape};
+use crate::model::csi_request::{CsiPlaces, CsiRequest, DATA_FILE, Shape, plugin_dir};
 use crate::model::driver::{Ability, Driver, Drivers};
 use crate::model::persistent::AccessMode;
 use crate::model::pod::PodUid;
@@ -253,7 +253,7 @@ struct World {
 
 impl World {
     fn agent(root: &Path, drivers: &watch::Sender<Arc<Drivers>>) -> Agent {
-        let volumes = CsiVolumes::open(root, drivers.subscribe());
+        let volumes = CsiVolumes::open(root, drivers.subscribe(), Arc::default());
         let unstaging = tokio::spawn(unstage::run(volumes.clone(), CancellationToken::new()));
         Agent { volumes, unstaging }
     }
@@ -410,6 +410,8 @@ async fn told(story: Vec<Happens>, fates: Vec<Fate>) {
     let left = account.staged.values().chain(account.published.values());
     assert!(left.flatten().next().is_none(), "{account:?}");
     assert_eq!(data_files(&world.root), Vec::<PathBuf>::new());
+    let of_driver = plugin_dir(&world.root).join(NAME);
+    assert_eq!(data::names(&of_driver).unwrap(), Vec::<String>::new());
     serving.abort();
     world.agent.unstaging.abort();
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::entry::{Device, Place};
+use super::entry::{Device, Effect, Place};
 use super::ledger::CsiVolumes;
 use super::{data, messages};
 use crate::act::off_thread::off_thread;
@@ -125,6 +125,8 @@ async fn unstage(volumes: &CsiVolumes, device: &Device) -> Result<(), String> {
             volume_id: device.handle.clone(),
             path: messages::text(&at),
         };
+        // A call that fails may have had its effect all the same.
+        volumes.set_staged(device, Effect::Unsure);
         socket.unstage(request).await.map_err(|error| error.to_string())?;
     }
     let place = device.place.clone();
@@ -140,9 +142,12 @@ fn clear(place: &Place, dir: &Path, at: &Path) -> io::Result<()> {
     data::remove_mount_dir(at)?.refused(at)?;
     let (data, rest): (PathBuf, Vec<PathBuf>) = match place {
         Place::Files => (dir.to_owned(), vec![dir.to_owned()]),
-        Place::Block(_) => {
+        Place::Block(name) => {
             let data = dir.join("data");
-            (data.clone(), vec![dir.join("dev"), data, dir.to_owned()])
+            // Where nothing was published, though it was about to be.
+            data::remove_if_empty(&dir.with_file_name("publish").join(name))?;
+            data::absent_is_fine(fs::remove_dir(dir.join("dev")))?;
+            (data.clone(), vec![data, dir.to_owned()])
         }
     };
     data::absent_is_fine(fs::remove_file(data.join(DATA_FILE)))?;

@@ -134,6 +134,10 @@ pub fn of_claim(claim: k8s::PersistentVolumeClaim) -> Object {
     let status = claim.status.unwrap_or_default();
     let resize = status.allocated_resource_statuses.as_ref();
     let resize = resize.and_then(|all| all.get("storage")).map(String::as_str);
+    let allocated = status.allocated_resources.as_ref();
+    let allocated = allocated
+        .and_then(|all| all.get("storage"))
+        .map(|size| size.0.clone());
     Object::Claim(Claim {
         uid: metadata.uid.unwrap_or_default(),
         owner: owners
@@ -141,7 +145,10 @@ pub fn of_claim(claim: k8s::PersistentVolumeClaim) -> Object {
             .map(|owner| owner.uid),
         is_leaving: metadata.deletion_timestamp.is_some() && !is_protected,
         is_bound: status.phase.as_deref() == Some("Bound"),
-        is_growing: matches!(resize, Some("NodeResizePending" | "NodeResizeInProgress")),
+        grows_to: match resize {
+            Some("NodeResizePending" | "NodeResizeInProgress") => allocated,
+            _ => None,
+        },
         volume: claim.spec.and_then(|spec| spec.volume_name).unwrap_or_default(),
     })
 }
@@ -259,7 +266,7 @@ mod tests {
                 "capacity": {"storage": "1Gi"}, "mountOptions": ["ro"],
             }),
             expect![[
-                r#"{"claim":"u","is_block":false,"affinity":null,"access":[],"mount_options":["ro"],"source":{"HostPath":{"path":"/srv/a","kind":"DirectoryOrCreate"}}}"#
+                r#"{"claim":"u","is_block":false,"affinity":null,"capacity":"1Gi","access":[],"mount_options":["ro"],"source":{"HostPath":{"path":"/srv/a","kind":"DirectoryOrCreate"}}}"#
             ]],
         );
         check_volume(
@@ -270,13 +277,13 @@ mod tests {
                 ]}},
             }),
             expect![[
-                r#"{"claim":null,"is_block":true,"affinity":[{"labels":[{"key":"kubernetes.io/hostname","test":{"In":["n1"]}}],"fields":[]}],"access":[],"mount_options":[],"source":{"Local":{"path":"/mnt/d"}}}"#
+                r#"{"claim":null,"is_block":true,"affinity":[{"labels":[{"key":"kubernetes.io/hostname","test":{"In":["n1"]}}],"fields":[]}],"capacity":"","access":[],"mount_options":[],"source":{"Local":{"path":"/mnt/d"}}}"#
             ]],
         );
         check_volume(
             serde_json::json!({"nfs": {"server": "s", "path": "/"}, "claimRef": {"uid": "u"}}),
             expect![[
-                r#"{"claim":"u","is_block":false,"affinity":null,"access":[],"mount_options":[],"source":{"Unsupported":"nfs"}}"#
+                r#"{"claim":"u","is_block":false,"affinity":null,"capacity":"","access":[],"mount_options":[],"source":{"Unsupported":"nfs"}}"#
             ]],
         );
         for bad in ["srv", "/srv/../etc", ""] {
