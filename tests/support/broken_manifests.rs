@@ -287,7 +287,7 @@ fn features() -> Vec<Vec<u8>> {
         "csi: {driver: a/b}",
         "nfs: {server: a, path: /}",
         "iscsi: {targetPortal: a, iqn: b, lun: 0}",
-        "image: {pullPolicy: Always}",
+        "image: {reference: 'demo:1', pullPolicy: Sometimes}",
         "ephemeral: {}",
         "gitRepo: {repository: a}",
     ];

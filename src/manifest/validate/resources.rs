@@ -24,6 +24,16 @@ pub(crate) fn overhead(overhead: Option<&BTreeMap<String, Text>>, at: &FieldPath
     for name in overhead.into_iter().flat_map(BTreeMap::keys) {
         resource_name(name, &at.key(name.clone()), faults);
     }
+    let names = || overhead.into_iter().flat_map(BTreeMap::keys).map(String::as_str);
+    huge_pages_alone(names(), at, faults);
+}
+
+/// Notes huge pages without anything that accounts for the memory that comes with them.
+fn huge_pages_alone<'a>(names: impl Iterator<Item = &'a str> + Clone, at: &FieldPath, faults: &mut Faults) {
+    let huge = names.clone().any(|name| name.starts_with("hugepages-"));
+    if huge && !names.clone().any(|name| matches!(name, "cpu" | "memory")) {
+        faults.add(at, "huge pages also need a request or limit of cpu or memory");
+    }
 }
 
 /// Notes wrong amounts of a container or a pod.
@@ -47,11 +57,7 @@ pub(crate) fn requirements(resources: &ResourceRequirements, at: &FieldPath, fau
             _ => {}
         }
     }
-    let names: Vec<&str> = limits.keys().chain(requests.keys()).copied().collect();
-    let huge = names.iter().any(|name| name.starts_with("hugepages-"));
-    if huge && !names.iter().any(|name| matches!(*name, "cpu" | "memory")) {
-        faults.add(at, "huge pages also need a request or limit of cpu or memory");
-    }
+    huge_pages_alone(limits.keys().chain(requests.keys()).copied(), at, faults);
 }
 
 fn has(list: Option<&BTreeMap<String, Text>>, name: &str) -> bool {

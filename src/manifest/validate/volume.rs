@@ -101,12 +101,12 @@ fn image(image: &ImageVolumeSource, at: &FieldPath, faults: &mut Faults) {
     let reference = image.reference.as_deref().unwrap_or("");
     let at_reference = at.field("reference");
     if reference.is_empty() {
-        faults.add(
+        // The kubelet takes it, too: containers that mount it then wait with InvalidImageName.
+        faults.warn(
             &at_reference,
             "is missing: it is the image whose files the volume has (registry.example.com/data:1)",
         );
     } else if let Err(error) = ImageRef::parse(reference) {
-        // It is still accepted: containers that mount it then wait with InvalidImageName.
         faults.warn(&at_reference, format!("{reference:?} {}", complaint(&error)));
     }
     faults.one_of(
