@@ -46,7 +46,7 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
     let parts = pod.join("volume-subpaths");
     if parts.exists() {
         // Before the volumes that contain them.
-        removed(work, parts, mount::unmount_beneath).await?;
+        removed(work, parts, unmount_and_remove).await?;
     }
     let taking_down = volume::csi::release(&work.context.csi, work.uid, pod);
     let what = || {
@@ -66,16 +66,20 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
     let projects = work.context.projects.clone();
     let users = work.context.users.clone();
     removed(work, dir, move |dir| {
-        // If there is a mount within a mount. Otherwise the list of all mounts need not be read.
-        tree::remove(dir, Mounts::Unmounted).or_else(|_| {
-            mount::unmount_beneath(dir)?;
-            tree::remove(dir, Mounts::Refused)
-        })?;
+        unmount_and_remove(dir)?;
         projects.forget(dir);
         users.forget(dir);
         Ok(())
     })
     .await
+}
+
+/// The list of all mounts is read only if there is a mount within a mount.
+fn unmount_and_remove(dir: &Path) -> io::Result<()> {
+    tree::remove(dir, Mounts::Unmounted).or_else(|_| {
+        mount::unmount_beneath(dir)?;
+        tree::remove(dir, Mounts::Refused)
+    })
 }
 
 /// Removes the directory of a pod's logs.

@@ -1,5 +1,5 @@
-//! Gives pods with a user namespace of their own the IDs for it (`pkg/kubelet/userns`). What a pod has is in a file of its directory, the kubelet's; it is its own as long as the
-//! directory exists.
+//! Gives pods with a user namespace of their own the IDs for it (`pkg/kubelet/userns`). What a pod has is in a file of its
+//! directory, the kubelet's; it is its own as long as the directory exists.
 
 use std::fs;
 use std::io;
@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::off_thread::off_thread;
 use crate::bulkhead::program::{self, ProgramError};
+use crate::bulkhead::{Bulkhead, Limits};
 use crate::disk::write::{self, Durability, Writing, remove_if_there};
 use crate::model::error_chain::chain;
 use crate::model::pod::PodUid;
@@ -19,8 +20,13 @@ use crate::model::user_range::{self, IdPool, Subordinate, UserRange, UserRanges}
 
 /// The user whose subordinate IDs are for pods, if there is such a user.
 const USER: &str = "kubelet";
-/// How long the program that knows them may take: it may ask another machine.
+/// How long looking up the user may take, and the program that knows the IDs: both may ask another machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Concurrent lookups of the user: one, which may hang.
+const LOOKUPS: Limits = Limits {
+    total: 1,
+    per_owner: 1,
+};
 
 /// The IDs of this node's pods. Clones share them.
 #[derive(Debug, Clone)]
@@ -33,6 +39,7 @@ struct Inner {
     max_pods: u32,
     /// Found out when the first pod needs it.
     pool: OnceCell<IdPool>,
+    lookups: Bulkhead,
     /// `None`: what is on disk has not been read. Held while a pod's file is written.
     ranges: Mutex<Option<UserRanges>>,
 }
@@ -46,6 +53,7 @@ impl PodUsers {
             length,
             max_pods,
             pool: OnceCell::new(),
+            lookups: Bulkhead::new("lookups of users", LOOKUPS),
             ranges: Mutex::default(),
         }))
     }
@@ -87,17 +95,19 @@ impl Inner {
     /// `getKubeletMappings` in `pkg/kubelet/kubelet_pods.go`. Unlike the kubelet, which does not start where the
     /// administrator's choice cannot be read, only the pods that need it wait.
     async fn pool(&self) -> Result<IdPool, String> {
-        let known = off_thread(|| nix::unistd::User::from_name(USER).map_err(io::Error::from)).await;
-        let user =
-            known.map_err(|error| format!("kubelet mappings: looking up the user {USER:?}: {error}"))?;
+        let failed = |why: String| format!("kubelet mappings: looking up the user {USER:?}: {why}");
+        let lookup = || nix::unistd::User::from_name(USER);
+        let known = self.lookups.run("the node", USER, PATIENCE, lookup).await;
+        let known = known.map_err(|stuck| failed(stuck.to_string()))?;
+        let user = known.map_err(|error| failed(error.to_string()))?;
         let whole = IdPool::whole(self.length);
         if user.is_none() {
             return Ok(whole);
         }
-        let Some(users) = subordinate(&["kubelet"], "uids").await? else {
+        let Some(users) = subordinate(&[USER], "uids").await? else {
             return Ok(whole);
         };
-        let groups = subordinate(&["-g", "kubelet"], "gids").await?;
+        let groups = subordinate(&["-g", USER], "gids").await?;
         if Some(&users) != groups.as_ref() {
             return Err(format!(
                 "kubelet mappings: mismatched subuids and subgids for user {USER:?}"

@@ -21,7 +21,7 @@ use super::projects::ProjectIds;
 use crate::model::outcome::{Done, StepError};
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
-use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed};
+use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed, set_up_slow};
 use crate::model::resources::Bytes;
 
 /// Creates a volume, or finds it created.
@@ -39,11 +39,6 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
     };
     work.announced(reason::pod::FAILED_MOUNT, what, made(work, request))
         .await
-}
-
-/// The message about a volume that takes long.
-fn set_up_slow(called: &str, what: &str) -> String {
-    format!("MountVolume.SetUp for volume {called:?} takes long: waiting for {what}")
 }
 
 async fn made(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {

@@ -5,6 +5,7 @@
 
 pub mod beneath;
 pub mod group;
+pub mod json;
 pub mod loop_device;
 pub mod project;
 pub mod tree;

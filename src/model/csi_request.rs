@@ -141,6 +141,9 @@ pub const GLOBAL_MOUNT: &str = "globalmount";
 /// The file that says what a volume is, in the kubelet's format, so that either can take down the other's.
 pub const DATA_FILE: &str = "vol_data.json";
 
+/// The most bytes of such a file.
+pub const LONGEST_DATA: u64 = 64 << 10;
+
 /// The content of such a file; a missing key is a missing field.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -28,6 +28,11 @@ impl Driver {
     }
 }
 
+/// The kubelet's words for a driver that is not registered (`pkg/volume/csi/csi_client.go`).
+pub fn not_registered(name: &str) -> String {
+    format!("driver name {name} not found in the list of registered CSI drivers")
+}
+
 /// What a driver may be able to do (`NodeServiceCapability.RPC.Type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Ability {

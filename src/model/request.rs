@@ -272,6 +272,11 @@ pub fn set_up_failed(volume: &str, why: impl std::fmt::Display) -> String {
     format!("MountVolume.SetUp failed for volume {volume:?} : {why}")
 }
 
+/// The message about a volume that takes long: what is waited for.
+pub fn set_up_slow(called: &str, what: &str) -> String {
+    format!("MountVolume.SetUp for volume {called:?} takes long: waiting for {what}")
+}
+
 /// Whether a volume may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {

@@ -9,7 +9,7 @@ use crate::model::csi::{
     AttachmentKey, CsiDriver, CsiSource, GroupPolicy, InlineCsi, Lifecycle, SecretName, inline_handle,
 };
 use crate::model::csi_request::{CsiPlaces, CsiRequest, Shape};
-use crate::model::driver::{Ability, Driver};
+use crate::model::driver::{Ability, Driver, not_registered};
 use crate::model::object::content::Content;
 use crate::model::object::lookup::Lookup;
 use crate::model::persistent::{AccessMode, PersistentVolume};
@@ -185,9 +185,7 @@ fn inline_request(origin: Origin<'_>, volume: &Volume, own: &InlineCsi) -> Resul
 fn registered(origin: Origin<'_>, name: &str) -> Result<Arc<Driver>, String> {
     match origin.objects.driver(name) {
         Lookup::Found(driver) => Ok(driver.clone()),
-        Lookup::Missing | Lookup::Asked | Lookup::Unread(_) => Err(format!(
-            "driver name {name} not found in the list of registered CSI drivers"
-        )),
+        Lookup::Missing | Lookup::Asked | Lookup::Unread(_) => Err(not_registered(name)),
     }
 }
 

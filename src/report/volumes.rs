@@ -45,7 +45,7 @@ impl VolumesInUse {
     }
 }
 
-/// Those that pods want, until they are no longer staged.
+/// Those that pods want, until they are no longer mounted.
 fn in_use(desired: &Desired, mounted: &MountedVolumes, node: &ApiNode) -> Vec<String> {
     let objects = desired.api.iter().flat_map(|set| set.objects.keys());
     let wanted = objects.filter_map(|key| match key {
@@ -60,14 +60,13 @@ fn in_use(desired: &Desired, mounted: &MountedVolumes, node: &ApiNode) -> Vec<St
         ApiNode::Unknown | ApiNode::Absent => None,
     };
     let former = former.unwrap_or_default();
-    let staged = mounted.0.iter().filter(|volume| volume.is_staged);
-    let staged = staged.filter_map(|volume| {
+    let mounted = mounted.0.iter().filter_map(|volume| {
         let name = volume.name();
-        // Whether the control plane attaches what a former agent has staged, that agent has reported.
+        // Whether the control plane attaches what a former agent has mounted, that agent has reported.
         let attaches = volume.attaches.unwrap_or_else(|| former.contains(&name));
         attaches.then_some(name)
     });
-    let all: BTreeSet<String> = wanted.chain(staged).collect();
+    let all: BTreeSet<String> = wanted.chain(mounted).collect();
     all.into_iter().collect()
 }
 
@@ -79,14 +78,11 @@ mod tests {
     use crate::model::object::Known;
     use crate::model::pod::SourceSet;
 
-    fn staged(handle: &str, attaches: Option<bool>, is_staged: bool) -> MountedVolume {
+    fn mounted(handle: &str, attaches: Option<bool>) -> MountedVolume {
         MountedVolume {
             driver: "d".to_owned(),
             handle: handle.to_owned(),
-            is_block: false,
             attaches,
-            is_staged,
-            users: Vec::new(),
         }
     }
 
@@ -104,11 +100,10 @@ mod tests {
             ..Desired::default()
         };
         let mounted = MountedVolumes(vec![
-            staged("mounted", Some(true), true),
-            staged("local", Some(false), true),
-            staged("published", Some(true), false),
-            staged("former", None, true),
-            staged("unknown", None, true),
+            mounted("mounted", Some(true)),
+            mounted("local", Some(false)),
+            mounted("former", None),
+            mounted("unknown", None),
         ]);
         let node = serde_json::json!({"metadata": {"name": "n"}, "status": {
             "volumesInUse": ["kubernetes.io/csi/d^former", "kubernetes.io/csi/d^gone"],

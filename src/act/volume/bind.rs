@@ -39,11 +39,8 @@ pub(super) fn mount(
     if mount::is_mount_point(path)? {
         return Ok(());
     }
-    if let Some((group, change)) = group {
-        let group = u32::try_from(group).map_err(io::Error::other)?;
-        if change == GroupChange::Always || !group::is_given(source, group)? {
-            group::give(source, group)?;
-        }
+    if let Some(group) = group {
+        give(source, group)?;
     }
     let bind = |flags| nix::mount::mount(Some(source), path, None::<&str>, flags, None::<&str>);
     bind(MsFlags::MS_BIND)?;
@@ -56,6 +53,15 @@ pub(super) fn mount(
         }
     }
     Ok(())
+}
+
+/// Gives the files of a volume to a group, as its pod says (`fsGroupChangePolicy`).
+pub(super) fn give(volume: &Path, (group, change): (i64, GroupChange)) -> io::Result<()> {
+    let group = u32::try_from(group).map_err(io::Error::other)?;
+    match change == GroupChange::Always || !group::is_given(volume, group)? {
+        true => group::give(volume, group),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

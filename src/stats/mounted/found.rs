@@ -2,16 +2,13 @@
 //! the node's own disk: what is mounted is not touched.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::model::csi_request::{CsiPlaces, DATA_FILE, VolumeData, device_dir};
+use crate::disk::json;
+use crate::model::csi_request::{CsiPlaces, DATA_FILE, LONGEST_DATA, VolumeData, device_dir};
 use crate::model::pod::PodUid;
 use crate::model::stats::MountedPlugin;
-
-/// The most bytes of a data file.
-const LONGEST_DATA: u64 = 64 << 10;
 
 /// A volume of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,10 +62,7 @@ pub(super) fn find(root: &Path) -> BTreeMap<Key, Found> {
 
 /// A driver's volume, as the data file in this directory names it.
 fn of_driver(directory: &Path, path: PathBuf) -> Option<Found> {
-    let file = File::open(directory.join(DATA_FILE)).ok()?;
-    let mut text = String::new();
-    file.take(LONGEST_DATA).read_to_string(&mut text).ok()?;
-    let data: VolumeData = serde_json::from_str(&text).ok()?;
+    let data: VolumeData = json::read(&directory.join(DATA_FILE), LONGEST_DATA).ok()??;
     Some(Found {
         path,
         of_driver: Some((data.driver_name, data.volume_handle)),

@@ -17,25 +17,11 @@ pub(super) fn save(dir: &Path, data: &VolumeData) -> io::Result<()> {
     write::write(&dir.join(DATA_FILE), &serde_json::to_vec(data)?, writing)
 }
 
-/// The data file in a directory; `None`: there is none.
-pub(super) fn load(dir: &Path) -> io::Result<Option<VolumeData>> {
-    let path = dir.join(DATA_FILE);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let data = serde_json::from_slice(&text).map_err(|error| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
-    })?;
-    Ok(Some(data))
-}
-
 /// Removes an empty directory, if it is there, and nothing is mounted on it. What is mounted is not touched: it may hang.
 pub(super) fn remove_mount_dir(dir: &Path) -> io::Result<Left> {
     match mount::is_mount_point(dir) {
         Ok(true) => Ok(Left::Mounted),
-        Ok(false) => absent_is_fine(fs::remove_dir(dir)).map(|()| Left::Nothing),
+        Ok(false) => remove_dir(dir).map(|()| Left::Nothing),
         Err(error) if is_absent(&error) => Ok(Left::Nothing),
         Err(error) => Err(error),
     }
@@ -43,9 +29,9 @@ pub(super) fn remove_mount_dir(dir: &Path) -> io::Result<Left> {
 
 /// Removes a directory that is empty; one that is not stays.
 pub(super) fn remove_if_empty(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir(dir) {
+    match remove_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        result => absent_is_fine(result),
+        result => result,
     }
 }
 
@@ -70,15 +56,15 @@ impl Left {
     }
 }
 
-/// What to do where something that is to be removed is not there: nothing.
-pub(super) fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
+/// Removes an empty directory, if it is there.
+pub(super) fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir(dir) {
         Err(error) if is_absent(&error) => Ok(()),
         result => result,
     }
 }
 
-pub(super) fn is_absent(error: &io::Error) -> bool {
+fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

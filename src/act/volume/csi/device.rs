@@ -12,6 +12,7 @@ use nix::mount::{MntFlags, MsFlags};
 use super::data;
 use crate::act::mount;
 use crate::act::off_thread::off_thread;
+use crate::disk::write::remove_if_there;
 use crate::model::csi_request::{CsiPlaces, CsiRequest, device_dir};
 
 /// Makes the mount of a device that is published.
@@ -42,7 +43,7 @@ pub(super) async fn link(places: &CsiPlaces, name: &str) -> io::Result<()> {
         }
         let dir = link.parent().unwrap_or(Path::new("/"));
         fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
-        data::absent_is_fine(fs::remove_file(&link))?;
+        remove_if_there(&link)?;
         std::os::unix::fs::symlink(&target, &link)
     })
     .await
@@ -51,7 +52,7 @@ pub(super) async fn link(places: &CsiPlaces, name: &str) -> io::Result<()> {
 /// Removes the link in the pod's directory.
 pub(super) async fn unlink(places: &CsiPlaces, name: &str) -> io::Result<()> {
     let link = places.device_link(name);
-    off_thread(move || data::absent_is_fine(fs::remove_file(link))).await
+    off_thread(move || remove_if_there(&link)).await
 }
 
 /// Removes the mount. A kubelet has a loop device of its own on it, which would hold it for ever.
@@ -64,7 +65,7 @@ pub(super) async fn unmap(places: &CsiPlaces, name: &str) -> io::Result<()> {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        data::absent_is_fine(fs::remove_file(map))
+        remove_if_there(&map)
     })
     .await
 }

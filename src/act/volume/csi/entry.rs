@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::model::csi::Lifecycle;
-use crate::model::csi_request::{CsiRequest, Shape};
+use crate::model::csi_request::{CsiRequest, Shape, VolumeData};
 use crate::model::driver::Ability;
 use crate::model::pod::PodUid;
 
@@ -29,6 +28,15 @@ pub(super) enum Place {
 }
 
 impl Device {
+    /// What a data file names.
+    pub(super) fn new(data: VolumeData, place: Place) -> Device {
+        Device {
+            driver: data.driver_name,
+            handle: data.volume_handle,
+            place,
+        }
+    }
+
     pub(super) fn of(request: &CsiRequest) -> Device {
         Device {
             driver: request.driver.clone(),
@@ -78,16 +86,16 @@ pub(super) struct Entry {
     pub(super) staged: Effect,
     /// Whether the control plane attaches it; `None`: a former agent staged it.
     pub(super) attaches: Option<bool>,
-    pub(super) users: BTreeMap<PodUid, User>,
+    /// The pods that use it, or wait for it, and whether it is published for them.
+    pub(super) users: BTreeMap<PodUid, Effect>,
 }
 
-/// A pod that uses a volume.
-#[derive(Debug, Clone)]
-pub(super) struct User {
-    pub(super) published: Effect,
-    /// The name of the volume in paths.
-    pub(super) name: String,
-    pub(super) since: Timestamp,
+impl Entry {
+    /// Whether anything of it is on the node, or may be.
+    pub(super) fn is_mounted(&self) -> bool {
+        let is_published = self.users.values().any(|published| *published != Effect::None);
+        self.staged != Effect::None || is_published
+    }
 }
 
 /// Whether a volume is staged before it is published: those that live as long as their pod are not.

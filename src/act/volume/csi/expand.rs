@@ -1,7 +1,7 @@
 //! Enlarges a volume that is published.
 
 use super::entry::is_staged;
-use super::{messages, not_registered};
+use super::messages;
 use crate::act::context::Work;
 use crate::act::effect::Effect;
 use crate::act::failure::{abandoned, failure};
@@ -20,9 +20,7 @@ pub(in crate::act) async fn expand(work: &Work<'_>, request: ExpansionRequest) -
     };
     let volumes = &work.context.csi;
     let csi = &request.csi;
-    let (_, socket) = volumes
-        .driver(&csi.driver)
-        .ok_or_else(|| failed(not_registered(&csi.driver)))?;
+    let socket = volumes.socket(&csi.driver).map_err(failed)?;
     let (at, staged) = match csi.shape {
         Shape::Block => (
             csi.places.device_target(&csi.name),

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
 use super::data;
-use super::entry::{Device, Effect, Entry, Place, User};
+use super::entry::{Device, Effect, Entry, Place};
 use crate::act::mount;
-use crate::model::csi_request::{VolumeData, device_dir, devices, plugin_dir};
+use crate::disk::json;
+use crate::model::csi_request::{DATA_FILE, LONGEST_DATA, VolumeData, device_dir, devices, plugin_dir};
 use crate::model::pod::PodUid;
 
 /// What the data files below the directory say.
@@ -29,12 +28,7 @@ pub(super) fn read(root: &Path) -> io::Result<BTreeMap<Device, Entry>> {
                 remove_rest(&[dir]);
                 continue;
             };
-            let device = Device {
-                driver: data.driver_name,
-                handle: data.volume_handle,
-                place: Place::Files,
-            };
-            staged(device, &mut entries);
+            staged(Device::new(data, Place::Files), &mut entries);
         }
     }
     for name in data::names(&devices(root))? {
@@ -71,14 +65,9 @@ fn remove_rest(dirs: &[PathBuf]) {
 /// Answers whether it is known what all volumes are that are mounted for the pod.
 fn read_pod(root: &Path, pod: &str, entries: &mut BTreeMap<Device, Entry>) -> io::Result<bool> {
     let dir = root.join("pods").join(pod);
-    let mut add = |device: Device, name: String| {
-        let user = User {
-            published: Effect::Unsure,
-            name,
-            since: Timestamp::now(),
-        };
+    let mut add = |device: Device| {
         let users = &mut entries.entry(device).or_default().users;
-        users.insert(PodUid(pod.to_owned()), user);
+        users.insert(PodUid(pod.to_owned()), Effect::Unsure);
     };
     let volumes = dir.join("volumes/kubernetes.io~csi");
     let mut are_known = true;
@@ -92,16 +81,11 @@ fn read_pod(root: &Path, pod: &str, entries: &mut BTreeMap<Device, Entry>) -> io
             }
             continue;
         };
-        let device = Device {
-            driver: data.driver_name,
-            handle: data.volume_handle,
-            place: Place::Files,
-        };
-        add(device, name);
+        add(Device::new(data, Place::Files));
     }
     for name in data::names(&dir.join("volumeDevices/kubernetes.io~csi"))? {
         if let Some(device) = block(root, &name) {
-            add(device, name);
+            add(device);
         }
     }
     Ok(are_known)
@@ -110,16 +94,12 @@ fn read_pod(root: &Path, pod: &str, entries: &mut BTreeMap<Device, Entry>) -> io
 /// The device of a PersistentVolume, by its data file.
 pub(super) fn block(root: &Path, name: &str) -> Option<Device> {
     let data = load(&device_dir(root, name).join("data"))?;
-    Some(Device {
-        driver: data.driver_name,
-        handle: data.volume_handle,
-        place: Place::Block(name.to_owned()),
-    })
+    Some(Device::new(data, Place::Block(name.to_owned())))
 }
 
 /// A data file, if there is one that can be read.
 pub(super) fn load(dir: &Path) -> Option<VolumeData> {
-    data::load(dir).unwrap_or_else(|error| {
+    json::read(&dir.join(DATA_FILE), LONGEST_DATA).unwrap_or_else(|error| {
         tracing::warn!("cannot read what a volume is: {error}");
         None
     })

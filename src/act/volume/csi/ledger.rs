@@ -8,16 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::entry::{Device, Effect, Entry, Place, Turn, User};
+use super::entry::{Device, Effect, Entry, Turn};
 use super::found;
 use crate::counters::Counters;
 use crate::csi::Socket;
 use crate::model::csi_request::CsiRequest;
-use crate::model::driver::{Driver, Drivers};
-use crate::model::mounted::{MountedVolume, MountedVolumes, VolumeUse};
+use crate::model::driver::{Driver, Drivers, not_registered};
+use crate::model::mounted::{MountedVolume, MountedVolumes};
 use crate::model::pod::PodUid;
 
 /// The volumes of drivers on the node. Clones share them.
@@ -55,7 +54,7 @@ impl CsiVolumes {
         volumes
     }
 
-    /// What is where; changes wake the receiver.
+    /// What is staged or published; changes wake the receiver.
     pub fn mounted(&self) -> watch::Receiver<Arc<MountedVolumes>> {
         self.0.mounted.subscribe()
     }
@@ -68,6 +67,12 @@ impl CsiVolumes {
     /// The drivers; `None`: where pods are removed without them, what they have mounted is only unmounted.
     pub(super) fn drivers(&self) -> Option<watch::Receiver<Arc<Drivers>>> {
         self.0.drivers.clone()
+    }
+
+    /// The socket of a driver, or the kubelet's message where it is not registered.
+    pub(super) fn socket(&self, name: &str) -> Result<Socket, String> {
+        let (_, socket) = self.driver(name).ok_or_else(|| not_registered(name))?;
+        Ok(socket)
     }
 
     /// A driver that is registered now.
@@ -87,7 +92,7 @@ impl CsiVolumes {
     pub(super) fn enter(&self, request: &CsiRequest, pod: &PodUid) -> Result<Turn, String> {
         let mut entries = self.entries();
         let entry = entries.entry(Device::of(request)).or_default();
-        let is_other = |(uid, user): (&PodUid, &User)| uid != pod && user.published != Effect::None;
+        let is_other = |(uid, published): (&PodUid, &Effect)| uid != pod && *published != Effect::None;
         if request.is_exclusive && entry.users.iter().any(is_other) {
             return Err(
                 "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
@@ -95,11 +100,7 @@ impl CsiVolumes {
             );
         }
         entry.attaches = Some(request.attaches);
-        entry.users.entry(pod.clone()).or_insert_with(|| User {
-            published: Effect::None,
-            name: request.name.clone(),
-            since: Timestamp::now(),
-        });
+        entry.users.entry(pod.clone()).or_default();
         Ok(entry.turn.clone())
     }
 
@@ -116,8 +117,8 @@ impl CsiVolumes {
 
     pub(super) fn published(&self, device: &Device, pod: &PodUid) -> Effect {
         let entries = self.entries();
-        let user = entries.get(device).and_then(|entry| entry.users.get(pod));
-        user.map_or(Effect::None, |user| user.published)
+        let published = entries.get(device).and_then(|entry| entry.users.get(pod));
+        published.copied().unwrap_or_default()
     }
 
     pub(super) fn set_staged(&self, device: &Device, staged: Effect) {
@@ -131,10 +132,7 @@ impl CsiVolumes {
     pub(super) fn set_published(&self, device: &Device, pod: &PodUid, published: Effect) {
         let mut entries = self.entries();
         if let Some(user) = entries.get_mut(device).and_then(|entry| entry.users.get_mut(pod)) {
-            if published == Effect::Done && user.published != Effect::Done {
-                user.since = Timestamp::now();
-            }
-            user.published = published;
+            *user = published;
         }
         self.publish(&entries);
     }
@@ -153,17 +151,16 @@ impl CsiVolumes {
     /// The pod uses no volume any more of which nothing was published.
     pub(super) fn leave_all(&self, pod: &PodUid) {
         let mut entries = self.entries();
-        let mut changes = false;
+        let mut has_left = false;
         for entry in entries.values_mut() {
-            let is_waiting = |user: &User| user.published == Effect::None;
-            if entry.users.get(pod).is_some_and(is_waiting) {
+            if entry.users.get(pod) == Some(&Effect::None) {
                 entry.users.remove(pod);
-                changes = true;
+                has_left = true;
             }
         }
-        if changes {
+        if has_left {
             forget_unused(&mut entries);
-            self.publish(&entries);
+            self.0.left.send_modify(|count| *count += 1);
         }
     }
 
@@ -192,9 +189,7 @@ impl CsiVolumes {
     /// Nothing is staged any more of a volume that nobody uses.
     pub(super) fn set_unstaged(&self, device: &Device) {
         self.set_staged(device, Effect::None);
-        let mut entries = self.entries();
-        forget_unused(&mut entries);
-        self.publish(&entries);
+        forget_unused(&mut self.entries());
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Device, Entry>> {
@@ -206,7 +201,8 @@ impl CsiVolumes {
     }
 
     fn publish(&self, entries: &BTreeMap<Device, Entry>) {
-        let all = MountedVolumes(entries.iter().map(row).collect());
+        let mounted = entries.iter().filter(|(_, entry)| entry.is_mounted());
+        let all = MountedVolumes(mounted.map(row).collect());
         self.0.mounted.send_if_modified(|before| {
             let changes = **before != all;
             if changes {
@@ -237,18 +233,9 @@ fn forget_unused(entries: &mut BTreeMap<Device, Entry>) {
 }
 
 fn row((device, entry): (&Device, &Entry)) -> MountedVolume {
-    let user = |(pod, user): (&PodUid, &User)| VolumeUse {
-        pod: pod.clone(),
-        name: user.name.clone(),
-        is_published: user.published == Effect::Done,
-        since: user.since,
-    };
     MountedVolume {
         driver: device.driver.clone(),
         handle: device.handle.clone(),
-        is_block: device.place != Place::Files,
         attaches: entry.attaches,
-        is_staged: entry.staged != Effect::None,
-        users: entry.users.iter().map(user).collect(),
     }
 }

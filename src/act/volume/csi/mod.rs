@@ -27,8 +27,3 @@ pub use ledger::CsiVolumes;
 pub(in crate::act) use expand::expand;
 pub(in crate::act) use publish::ensure;
 pub(in crate::act) use release::release;
-
-/// The kubelet's message about a driver that is not registered.
-fn not_registered(driver: &str) -> String {
-    format!("driver name {driver} not found in the list of registered CSI drivers")
-}

@@ -8,21 +8,22 @@ use std::sync::Mutex;
 
 use super::entry::{Device, Effect as Came, is_staged};
 use super::ledger::CsiVolumes;
-use super::{data, device, messages, not_registered};
+use super::{data, device, messages};
 use crate::act::context::Work;
 use crate::act::effect::Effect;
 use crate::act::failure::{abandoned, failure};
 use crate::act::files::Whose;
 use crate::act::off_thread::off_thread;
-use crate::act::volume::bind::GROUP_PATIENCE;
+use crate::act::volume::bind;
 use crate::csi::CsiError;
-use crate::disk::group;
+use crate::disk::write::remove_if_there;
 use crate::model::csi_request::{
     CsiRequest, DATA_FILE, GLOBAL_MOUNT, Shape, VolumeData, device_dir, device_stage, stage_dir,
 };
 use crate::model::outcome::{Done, StepError};
 use crate::model::pod::PodUid;
 use crate::model::reason;
+use crate::model::request::set_up_slow;
 use crate::model::security::GroupChange;
 
 /// What is waited for.
@@ -49,9 +50,8 @@ impl Progress {
 pub(in crate::act) async fn ensure(work: &Work<'_>, request: CsiRequest) -> Result<Effect, StepError> {
     let progress = Progress::default();
     let what = || {
-        let call = progress.now();
-        let (name, driver) = (&request.name, &request.driver);
-        format!("MountVolume.SetUp for volume {name:?} takes long: waiting for {call} of driver {driver}")
+        let call = format!("{} of driver {}", progress.now(), request.driver);
+        set_up_slow(&request.name, &call)
     };
     let working = published(work, &request, &progress);
     let reason = match request.shape {
@@ -147,9 +147,7 @@ async fn stage(
     if before == Came::Done {
         return Ok(Some(at));
     }
-    let (_, socket) = volumes
-        .driver(&request.driver)
-        .ok_or_else(|| not_registered(&request.driver))?;
+    let socket = volumes.socket(&request.driver)?;
     let (mount, saved) = (at.clone(), dir.clone());
     // Of what no data file speaks, nobody knows after a crash.
     let prepare = move || {
@@ -181,12 +179,8 @@ fn stage_place(volumes: &CsiVolumes, request: &CsiRequest) -> (PathBuf, PathBuf,
     let root = volumes.root();
     match request.shape {
         Shape::Block => {
-            let data = VolumeData {
-                volume_lifecycle_mode: String::new(),
-                ..of_pod(request)
-            };
             let dir = device_dir(root, &request.name).join("data");
-            (dir, device_stage(root, &request.name), data)
+            (dir, device_stage(root, &request.name), of_pod(request))
         }
         Shape::FileSystem { .. } => {
             let data = VolumeData {
@@ -213,27 +207,16 @@ async fn publish(
     if before == Came::Done {
         return Ok(());
     }
-    let (_, socket) = volumes
-        .driver(&request.driver)
-        .ok_or_else(|| not_registered(&request.driver))?;
-    let (dir, at, data) = match request.shape {
-        Shape::Block => {
-            let dir = device_dir(volumes.root(), &request.name).join("data");
-            let at = request.places.device_target(&request.name);
-            (
-                dir,
-                at,
-                VolumeData {
-                    volume_lifecycle_mode: String::new(),
-                    ..of_pod(request)
-                },
-            )
-        }
-        Shape::FileSystem { .. } => {
-            let dir = request.places.of_pod(&request.name);
-            (dir, request.places.target(&request.name), of_pod(request))
-        }
+    let socket = volumes.socket(&request.driver)?;
+    let (name, places) = (&request.name, &request.places);
+    let (dir, at) = match request.shape {
+        Shape::Block => (
+            device_dir(volumes.root(), name).join("data"),
+            places.device_target(name),
+        ),
+        Shape::FileSystem { .. } => (places.of_pod(name), places.target(name)),
     };
+    let data = of_pod(request);
     let (above, saved) = (parent(&at), dir.clone());
     let prepare = move || {
         make_dir(&above)?;
@@ -244,7 +227,7 @@ async fn publish(
         .map_err(|error| failed_in(&dir, &error))?;
     if request.shape == Shape::Block {
         // What says of a device that the pod has it, should the agent end now.
-        device::link(&request.places, &request.name)
+        device::link(places, name)
             .await
             .map_err(|error| failed_in(&at, &error))?;
     }
@@ -293,7 +276,7 @@ async fn undo(mount: PathBuf, dir: PathBuf, above: Option<PathBuf>) -> io::Resul
         if data::remove_mount_dir(&mount)? == data::Left::Mounted {
             return Ok(());
         }
-        data::absent_is_fine(fs::remove_file(dir.join(DATA_FILE)))?;
+        remove_if_there(&dir.join(DATA_FILE))?;
         data::remove_if_empty(&dir)?;
         above.map_or(Ok(()), |above| data::remove_if_empty(&above))
     })
@@ -301,21 +284,13 @@ async fn undo(mount: PathBuf, dir: PathBuf, above: Option<PathBuf>) -> io::Resul
 }
 
 /// Gives the files to the group (`fsGroup`), which may take long and may hang.
-async fn give(
-    work: &Work<'_>,
-    request: &CsiRequest,
-    (group, change): (i64, GroupChange),
-) -> Result<(), String> {
+async fn give(work: &Work<'_>, request: &CsiRequest, group: (i64, GroupChange)) -> Result<(), String> {
     let target = request.places.target(&request.name);
     let path = target.clone();
-    let giving = move || {
-        let group = u32::try_from(group).map_err(io::Error::other)?;
-        if change == GroupChange::Always || !group::is_given(&path, group)? {
-            group::give(&path, group)?;
-        }
-        Ok(())
-    };
-    let given = work.in_place(Whose::Pod, &target, GROUP_PATIENCE, giving).await;
+    let giving = move || bind::give(&path, group);
+    let given = work
+        .in_place(Whose::Pod, &target, bind::GROUP_PATIENCE, giving)
+        .await;
     given.map_err(|error| {
         let error = error.of_step(reason::pod::FAILED_MOUNT, |error| error.to_string());
         format!(
@@ -325,7 +300,7 @@ async fn give(
     })
 }
 
-/// The data file of a pod's volume.
+/// The data file of a pod's volume, or of a device, whose lifecycle the kubelet leaves out.
 fn of_pod(request: &CsiRequest) -> VolumeData {
     VolumeData {
         attachment: request.attachment.clone(),
@@ -333,7 +308,10 @@ fn of_pod(request: &CsiRequest) -> VolumeData {
         node_name: request.node.clone(),
         spec_name: request.name.clone(),
         volume_handle: request.handle.clone(),
-        volume_lifecycle_mode: request.lifecycle.as_str().to_owned(),
+        volume_lifecycle_mode: match request.shape {
+            Shape::Block => String::new(),
+            Shape::FileSystem { .. } => request.lifecycle.as_str().to_owned(),
+        },
     }
 }
 

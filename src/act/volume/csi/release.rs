@@ -1,15 +1,15 @@
 //! Takes the volumes of drivers down that a pod has, before its directory is removed.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Device, Effect, Place};
 use super::found::{self, block};
 use super::ledger::CsiVolumes;
-use super::{data, device, messages, not_registered};
+use super::{data, device, messages};
 use crate::act::off_thread::off_thread;
 use crate::csi::messages::UndoRequest;
+use crate::disk::write::remove_if_there;
 use crate::model::csi_request::{CsiPlaces, DATA_FILE};
 use crate::model::pod::PodUid;
 
@@ -61,11 +61,7 @@ async fn unpublish(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name:
         // The removal of the directory unmounts what is.
         return Ok(());
     };
-    let device = Device {
-        driver: data.driver_name,
-        handle: data.volume_handle,
-        place: Place::Files,
-    };
+    let device = Device::new(data, Place::Files);
     let turn = volumes.turn(&device);
     let _held = turn.take().await;
     undo(volumes, &device, uid, &target).await.map_err(failed)?;
@@ -95,9 +91,8 @@ async fn unmap(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name: &st
 }
 
 async fn undo(volumes: &CsiVolumes, device: &Device, uid: &PodUid, target: &Path) -> Result<(), String> {
-    let (_, socket) = volumes
-        .driver(&device.driver)
-        .ok_or_else(|| format!("kubernetes.io/csi: {}", not_registered(&device.driver)))?;
+    let socket = volumes.socket(&device.driver);
+    let socket = socket.map_err(|why| format!("kubernetes.io/csi: {why}"))?;
     let request = UndoRequest {
         volume_id: device.handle.clone(),
         path: messages::text(target),
@@ -111,14 +106,14 @@ async fn undo(volumes: &CsiVolumes, device: &Device, uid: &PodUid, target: &Path
 /// is mounted stays, and is an error.
 fn clear(dir: &Path, target: &Path) -> io::Result<()> {
     data::remove_mount_dir(target)?.refused(target)?;
-    data::absent_is_fine(fs::remove_file(dir.join(DATA_FILE)))?;
-    data::absent_is_fine(fs::remove_dir(dir))
+    remove_if_there(&dir.join(DATA_FILE))?;
+    data::remove_dir(dir)
 }
 
 /// Removes what a driver has left of a published device, and the directory for it.
 async fn remove_target(target: PathBuf) -> io::Result<()> {
     off_thread(move || {
-        data::absent_is_fine(fs::remove_file(&target))?;
+        remove_if_there(&target)?;
         // Other pods may have it, too.
         target.parent().map_or(Ok(()), data::remove_if_empty)
     })

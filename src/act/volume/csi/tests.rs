@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::net::UnixListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -238,10 +239,41 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// One agent: its ledger, and its loop.
+/// One agent: its ledger, and its loop, with threads of its own, which end with it.
 struct Agent {
     volumes: CsiVolumes,
-    unstaging: JoinHandle<()>,
+    runtime: Option<Runtime>,
+}
+
+impl Agent {
+    fn start(root: &Path, drivers: &watch::Sender<Arc<Drivers>>) -> Agent {
+        let volumes = CsiVolumes::open(root, drivers.subscribe(), Arc::default());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.unwrap();
+        runtime.spawn(unstage::run(volumes.clone(), CancellationToken::new()));
+        Agent {
+            volumes,
+            runtime: Some(runtime),
+        }
+    }
+
+    fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.runtime.as_ref().unwrap().spawn(work)
+    }
+
+    /// No call of it is made after this, and none on the disk goes on.
+    async fn kill(&mut self) {
+        let runtime = self.runtime.take();
+        tokio::task::spawn_blocking(|| drop(runtime)).await.unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 struct World {
@@ -252,24 +284,21 @@ struct World {
 }
 
 impl World {
-    fn agent(root: &Path, drivers: &watch::Sender<Arc<Drivers>>) -> Agent {
-        let volumes = CsiVolumes::open(root, drivers.subscribe(), Arc::default());
-        let unstaging = tokio::spawn(unstage::run(volumes.clone(), CancellationToken::new()));
-        Agent { volumes, unstaging }
-    }
-
     /// The agent is killed, and another takes its place.
     async fn restart(&mut self) {
-        self.agent.unstaging.abort();
-        let _ = (&mut self.agent.unstaging).await;
-        self.agent = World::agent(&self.root, &self.drivers);
+        self.agent.kill().await;
+        self.agent = Agent::start(&self.root, &self.drivers);
     }
 
     /// Works until it is done or the agent is killed meanwhile.
-    async fn work(&mut self, work: impl Future<Output = Result<(), String>>) -> Option<Result<(), String>> {
+    async fn work<W>(&mut self, work: W) -> Option<Result<(), String>>
+    where
+        W: Future<Output = Result<(), String>> + Send + 'static,
+    {
         let kill = self.fake.kill.clone();
+        let work = self.agent.spawn(work);
         let result = tokio::select! {
-            result = work => Some(result),
+            result = work => Some(result.unwrap()),
             () = kill.notified() => None,
             () = tokio::time::sleep(DEADLINE) => panic!("nothing happens: {:?}", self.fake.account),
         };
@@ -284,7 +313,8 @@ impl World {
         std::fs::create_dir_all(&dir).unwrap();
         let request = request(&self.root, pod, volume);
         let volumes = self.agent.volumes.clone();
-        let work = async { bring(&volumes, pod, &request, &Progress::default()).await };
+        let (user, asked) = (pod.clone(), request.clone());
+        let work = async move { bring(&volumes, &user, &asked, &Progress::default()).await };
         if let Some(Ok(())) = self.work(work).await {
             let account = self.fake.account.lock().unwrap();
             let target = request.places.target(&request.name);
@@ -297,7 +327,8 @@ impl World {
     async fn end(&mut self, pod: &PodUid) {
         let dir = self.root.join("pods").join(&pod.0);
         let volumes = self.agent.volumes.clone();
-        let work = async { release(&volumes, pod, &dir).await };
+        let (user, of_pod) = (pod.clone(), dir.clone());
+        let work = async move { release(&volumes, &user, &of_pod).await };
         if let Some(Ok(())) = self.work(work).await {
             tree::remove(&dir, Mounts::Refused).unwrap();
         }
@@ -379,7 +410,7 @@ async fn told(story: Vec<Happens>, fates: Vec<Fate>) {
         ..Drivers::default()
     }))
     .0;
-    let agent = World::agent(&root, &drivers);
+    let agent = Agent::start(&root, &drivers);
     let mut world = World {
         root,
         fake,
@@ -404,6 +435,7 @@ async fn told(story: Vec<Happens>, fates: Vec<Fate>) {
     let mut mounted = world.agent.volumes.mounted();
     let gone = mounted.wait_for(|mounted| mounted.0.is_empty());
     let gone = tokio::time::timeout(DEADLINE, gone).await;
+    world.agent.kill().await;
     let account = world.fake.account.lock().unwrap();
     assert!(gone.is_ok(), "{:?} {account:?}", world.agent.volumes);
     assert_eq!(account.wrong, Vec::<String>::new(), "{account:?}");
@@ -413,7 +445,6 @@ async fn told(story: Vec<Happens>, fates: Vec<Fate>) {
     let of_driver = plugin_dir(&world.root).join(NAME);
     assert_eq!(data::names(&of_driver).unwrap(), Vec::<String>::new());
     serving.abort();
-    world.agent.unstaging.abort();
 }
 
 proptest! {
@@ -424,7 +455,7 @@ proptest! {
         story in prop::collection::vec(happens(), 1..12),
         fates in prop::collection::vec(fate(), 0..24),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(told(story, fates));
     }
 }

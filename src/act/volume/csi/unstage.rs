@@ -2,7 +2,6 @@
 //! it need one, as after a restart of the agent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::ledger::CsiVolumes;
 use super::{data, messages};
 use crate::act::off_thread::off_thread;
 use crate::csi::messages::UndoRequest;
+use crate::disk::write::remove_if_there;
 use crate::model::backoff::{Doubling, Waits};
 use crate::model::csi_request::{DATA_FILE, GLOBAL_MOUNT, device_dir, device_stage, stage_dir};
 use crate::model::driver::Ability;
@@ -38,12 +38,12 @@ pub async fn run(volumes: CsiVolumes, cancel: CancellationToken) {
         cancel.cancelled().await;
         return;
     };
-    let mut mounted = volumes.mounted();
+    let mut left = volumes.left();
     let mut failing: BTreeMap<Device, Failing> = BTreeMap::new();
     let mut busy: BTreeSet<Device> = BTreeSet::new();
     let mut calls: JoinSet<(Device, Result<(), String>)> = JoinSet::new();
     loop {
-        mounted.mark_unchanged();
+        left.mark_unchanged();
         drivers.mark_unchanged();
         let unused = volumes.unused();
         failing.retain(|device, _| unused.contains(device));
@@ -67,7 +67,7 @@ pub async fn run(volumes: CsiVolumes, cancel: CancellationToken) {
         // Every arm may be dropped: the watches and the set keep what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
-            Ok(()) = mounted.changed() => {}
+            Ok(()) = left.changed() => {}
             Ok(()) = drivers.changed() => failing.clear(),
             Some(done) = calls.join_next() => {
                 if let Ok((device, result)) = done {
@@ -146,13 +146,13 @@ fn clear(place: &Place, dir: &Path, at: &Path) -> io::Result<()> {
             let data = dir.join("data");
             // Where nothing was published, though it was about to be.
             data::remove_if_empty(&dir.with_file_name("publish").join(name))?;
-            data::absent_is_fine(fs::remove_dir(dir.join("dev")))?;
+            data::remove_dir(&dir.join("dev"))?;
             (data.clone(), vec![data, dir.to_owned()])
         }
     };
-    data::absent_is_fine(fs::remove_file(data.join(DATA_FILE)))?;
+    remove_if_there(&data.join(DATA_FILE))?;
     for dir in rest {
-        data::absent_is_fine(fs::remove_dir(dir))?;
+        data::remove_dir(&dir)?;
     }
     Ok(())
 }
