@@ -226,7 +226,9 @@ impl Work<'_> {
             Step::RemoveCgroup { name } => pod_cgroup::remove(cgroups, &name).await,
             Step::EnsureCgroup(setting) => pod_cgroup::ensure(cgroups, &setting).await,
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),
-            Step::EnsureVolume(request) => volume::ensure(self, request).await,
+            Step::EnsureVolume(request) | Step::RepublishVolume(request) => {
+                volume::ensure(self, request).await
+            }
             Step::ExpandVolume(request) => volume::csi::expand(self, *request).await,
             Step::RunSandbox(request) => sandbox::run(self, *request).await,
             Step::EnsureImage(request) => image::ensure(self, request).await,

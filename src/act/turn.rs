@@ -95,7 +95,8 @@ impl Load {
             | Step::EnsureImage(_)
             | Step::EnsureVolumeImage(_)
             | Step::PostStart(_)
-            | Step::ExpandVolume(_) => Load::Wait,
+            | Step::ExpandVolume(_)
+            | Step::RepublishVolume(_) => Load::Wait,
             // A host path or a driver may hang, and thirty pods with one would block the turns of all others.
             Step::EnsureVolume(request)
                 if matches!(request.kind, VolumeKind::HostPath { .. } | VolumeKind::Csi(_)) =>

@@ -40,6 +40,13 @@ pub struct Member {
 /// The default of `syncFrequency`.
 const SYNC: Duration = Duration::from_secs(60);
 
+/// `syncFrequency`
+pub(super) fn sync_period(written: &KubeletConfiguration) -> Duration {
+    Some(span(written.sync_frequency))
+        .filter(|period| !period.is_zero())
+        .unwrap_or(SYNC)
+}
+
 /// The valid effects of a taint.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 
@@ -84,9 +91,7 @@ pub(super) fn member(
         external_cloud: provider == "external",
         cut_off_start: cut_off_start(own, own_checks),
         trust_bundles: trust_bundles(written, checks),
-        refresh: Some(span(written.sync_frequency))
-            .filter(|period| !period.is_zero())
-            .unwrap_or(SYNC),
+        refresh: sync_period(written),
         lease: Duration::from_secs(u64::from(
             written
                 .node_lease_duration_seconds

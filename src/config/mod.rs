@@ -317,6 +317,8 @@ pub struct Pods {
     pub limited_swap: bool,
     /// The feature gate `ContainerStopSignals`.
     pub stop_signals: bool,
+    /// `syncFrequency`: how often volumes are published again whose drivers require it.
+    pub republish: Duration,
     /// `userNamespaces.idsPerPod`
     pub ids_per_pod: u32,
 }

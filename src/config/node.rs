@@ -161,6 +161,7 @@ impl Config {
             stop_signals: self.pods.stop_signals,
             apparmor: facts.apparmor,
             masked_paths: facts.thermal_throttle.clone(),
+            republish: self.pods.republish,
             shutdown: self.shutdown.clone(),
         }
     }

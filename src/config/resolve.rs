@@ -11,6 +11,7 @@ use super::error::{ConfigError, Problem};
 use super::layers::{Layer, Layers};
 use super::limits::{cgroups, eviction};
 use super::log::{Log, LogFormat, filter};
+use super::member::sync_period;
 use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
@@ -304,6 +305,7 @@ fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
         fail_swap_on: written.fail_swap_on != Some(false),
         limited_swap: swap == Some("LimitedSwap"),
         stop_signals: gates::is_on_if_enabled(written, gates::STOP_SIGNALS),
+        republish: sync_period(written),
         ids_per_pod: ids_per_pod(written),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::csi::{Lifecycle, sha256};
+use super::csi::{CsiDriver, Lifecycle, sha256};
 use super::driver::Driver;
 use super::object::content::Content;
 use super::persistent::AccessMode;
@@ -51,6 +51,29 @@ pub struct CsiRequest {
     pub attachment: String,
     /// Whether it is a volume that the control plane attaches.
     pub attaches: bool,
+    /// How often it is published while a pod has it.
+    pub publishing: Publishing,
+}
+
+/// How often a volume is published while a pod has it (`requiresRepublish` of a CSIDriver).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publishing {
+    /// Once.
+    Once,
+    /// From time to time.
+    Recurring,
+    /// The same, and it is time: also if it is published.
+    Again,
+}
+
+impl Publishing {
+    /// As the driver requires it.
+    pub fn of(driver: &CsiDriver) -> Publishing {
+        match driver.republishes {
+            true => Publishing::Recurring,
+            false => Publishing::Once,
+        }
+    }
 }
 
 /// What a container gets of a volume.

@@ -43,6 +43,8 @@ pub struct PodMemory {
     pub ends_by: Option<Timestamp>,
     /// The files of its volumes as they were last written; a volume without an entry is written again.
     pub written: BTreeMap<String, Arc<Payload>>,
+    /// When its volumes that are published again from time to time were published last, by name.
+    pub published: BTreeMap<String, Timestamp>,
     /// Its volumes that were enlarged last, by name: until their claims say so, too.
     pub expanded: BTreeMap<String, Expansion>,
     /// What is left of the pod on the node.
@@ -68,6 +70,8 @@ pub enum FailedWork {
     Volume(String),
     /// An enlargement of a volume, by name, which delays only itself.
     Expansion(String),
+    /// Publishing a volume again, by name, which delays only itself: the pod has the volume.
+    Republish(String),
     /// The image of a volume, by the volume's name: it delays the containers that mount the volume.
     ImageVolume(String),
     /// A resize of the running pod, which delays only itself.
@@ -82,6 +86,7 @@ impl FailedWork {
         match (&report.subject, report.kind) {
             (_, kind) if kind.starts_container() => None,
             (Subject::Volume(name), StepKind::ExpandVolume) => Some(FailedWork::Expansion(name.clone())),
+            (Subject::Volume(name), StepKind::RepublishVolume) => Some(FailedWork::Republish(name.clone())),
             (Subject::Volume(name), _) => Some(FailedWork::Volume(name.clone())),
             (Subject::ImageVolume(name), _) => Some(FailedWork::ImageVolume(name.clone())),
             (_, StepKind::Resize) => Some(FailedWork::Resize),
@@ -155,6 +160,7 @@ impl PodMemory {
             ended: None,
             ends_by: None,
             written: BTreeMap::new(),
+            published: BTreeMap::new(),
             expanded: BTreeMap::new(),
             remains: Remains::Everything,
             resize: None,

@@ -76,6 +76,8 @@ pub struct NodePolicy {
     /// Masked files of this machine, in addition to the paths that are always masked
     /// ([`MachineFacts::thermal_throttle`]).
     pub masked_paths: Vec<String>,
+    /// How often volumes are published again whose drivers require it (`syncFrequency`), 1 min.
+    pub republish: Duration,
     /// How much time pods get before the machine goes down.
     pub shutdown: ShutdownPeriods,
 }

@@ -69,6 +69,8 @@ pub enum Done {
         /// The directory of the link in the pod's.
         pod: PathBuf,
     },
+    /// A volume of a driver was published that is to be published again later.
+    VolumePublished,
     /// A volume was enlarged.
     VolumeExpanded {
         /// The volume's name in the pod.

@@ -215,6 +215,7 @@ pub(crate) fn policy() -> NodePolicy {
         stop_signals: false,
         apparmor: true,
         masked_paths: Vec::new(),
+        republish: Duration::from_secs(60),
         shutdown: ShutdownPeriods::new([(0, 20), (2_000_000_000, 10)].map(|(priority, seconds)| {
             ShutdownGroup {
                 priority,

@@ -172,6 +172,8 @@ pub enum Step {
     EnsureVolume(VolumeRequest),
     /// Enlarge a volume.
     ExpandVolume(Box<ExpansionRequest>),
+    /// Publish a volume of a driver again.
+    RepublishVolume(VolumeRequest),
     /// Create and start the sandbox.
     RunSandbox(Box<SandboxRequest>),
     /// Ensure that the image is present, by the pull policy.
@@ -207,7 +209,9 @@ impl Step {
     pub fn subject(&self) -> Subject {
         match (self.container(), self) {
             (Some(container), _) => Subject::Container(container.to_owned()),
-            (None, Step::EnsureVolume(request)) => Subject::Volume(request.volume.clone()),
+            (None, Step::EnsureVolume(request) | Step::RepublishVolume(request)) => {
+                Subject::Volume(request.volume.clone())
+            }
             (None, Step::ExpandVolume(request)) => Subject::Volume(request.volume.clone()),
             (None, Step::EnsureVolumeImage(request)) => Subject::ImageVolume(request.volume.clone()),
             (None, _) => Subject::Pod,
@@ -241,6 +245,7 @@ impl Step {
             Step::EnsurePodDir { .. } => StepKind::EnsurePodDir,
             Step::EnsureVolume(_) => StepKind::EnsureVolume,
             Step::ExpandVolume(_) => StepKind::ExpandVolume,
+            Step::RepublishVolume(_) => StepKind::RepublishVolume,
             Step::RunSandbox(_) => StepKind::RunSandbox,
             Step::EnsureImage(_) => StepKind::EnsureImage,
             Step::EnsureVolumeImage(_) => StepKind::EnsureVolumeImage,
@@ -280,6 +285,8 @@ pub enum StepKind {
     EnsureVolume,
     /// [`Step::ExpandVolume`]
     ExpandVolume,
+    /// [`Step::RepublishVolume`]
+    RepublishVolume,
     /// [`Step::RunSandbox`]
     RunSandbox,
     /// [`Step::EnsureImage`]
@@ -317,6 +324,7 @@ impl StepKind {
             StepKind::EnsurePodDir => "make pod directory",
             StepKind::EnsureVolume => "make volume",
             StepKind::ExpandVolume => "expand volume",
+            StepKind::RepublishVolume => "publish volume again",
             StepKind::RunSandbox => "run sandbox",
             StepKind::EnsureImage => "ensure image",
             StepKind::EnsureVolumeImage => "ensure image of volume",

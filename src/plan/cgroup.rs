@@ -506,6 +506,7 @@ mod tests {
             stop_signals: false,
             apparmor: true,
             masked_paths: Vec::new(),
+            republish: Duration::from_secs(60),
             shutdown: Default::default(),
         }
     }

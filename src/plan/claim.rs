@@ -34,6 +34,14 @@ impl Resolved<'_> {
         }
     }
 
+    /// The driver that makes it.
+    pub(super) fn driver(&self) -> Option<&str> {
+        match &self.volume.source {
+            PersistentSource::Csi(source) => Some(&source.driver),
+            _ => None,
+        }
+    }
+
     /// Where the pod's containers find it as a device.
     pub(super) fn device(&self, origin: Origin<'_>) -> Result<PathBuf, String> {
         match &self.volume.source {

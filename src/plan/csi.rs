@@ -8,7 +8,7 @@ use super::content::Origin;
 use crate::model::csi::{
     AttachmentKey, CsiDriver, CsiSource, GroupPolicy, InlineCsi, Lifecycle, SecretName, inline_handle,
 };
-use crate::model::csi_request::{CsiPlaces, CsiRequest, Shape};
+use crate::model::csi_request::{CsiPlaces, CsiRequest, Publishing, Shape};
 use crate::model::driver::{Ability, Driver, not_registered};
 use crate::model::object::content::Content;
 use crate::model::object::lookup::Lookup;
@@ -102,6 +102,7 @@ fn request(
         places: places(origin),
         attachment: key.name(),
         attaches: driver.attaches,
+        publishing: Publishing::of(&driver),
     })
 }
 
@@ -178,6 +179,7 @@ fn inline_request(origin: Origin<'_>, volume: &Volume, own: &InlineCsi) -> Resul
         places: places(origin),
         attachment: key.name(),
         attaches: false,
+        publishing: Publishing::of(&driver),
     })
 }
 

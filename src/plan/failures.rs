@@ -25,9 +25,10 @@ pub(super) fn note(memory: &mut PodMemory, outcome: &Outcome) {
     for (work, failure) in &before {
         let stays = match work {
             _ if tried.contains_key(work) => false,
-            FailedWork::Volume(_) | FailedWork::Expansion(_) | FailedWork::ImageVolume(_) => {
-                !has(outcome, StepKind::RemovePodDir)
-            }
+            FailedWork::Volume(_)
+            | FailedWork::Expansion(_)
+            | FailedWork::Republish(_)
+            | FailedWork::ImageVolume(_) => !has(outcome, StepKind::RemovePodDir),
             FailedWork::Resize => true,
             FailedWork::Step(_) => has_failed || outcome.steps.is_empty(),
         };

@@ -26,6 +26,7 @@ mod expand;
 mod image_volume;
 mod huge_pages;
 mod pull;
+mod republish;
 mod sub_path;
 mod dns;
 mod content;

@@ -256,6 +256,7 @@ fn failure_holds(memory: &PodMemory, direction: Direction, now: Timestamp) -> Op
         FailedWork::Step(kind) => direction == Direction::Up || kind.removes(),
         FailedWork::Volume(_)
         | FailedWork::Expansion(_)
+        | FailedWork::Republish(_)
         | FailedWork::ImageVolume(_)
         | FailedWork::Resize => false,
     })?;
@@ -372,6 +373,7 @@ mod tests {
             Step::RemovePodDir { dir } | Step::RemoveLogDir { dir } => dir.display().to_string(),
             Step::RemoveCgroup { name } => name.0.join("/"),
             Step::ExpandVolume(request) => request.volume.clone(),
+            Step::RepublishVolume(request) => request.volume.clone(),
             Step::RunSandbox(request) => request.config.metadata.as_ref().unwrap().attempt.to_string(),
             Step::EnsureImage(request) => request.container.clone(),
             Step::EnsureVolumeImage(request) => format!("{} ({})", request.volume, request.image),

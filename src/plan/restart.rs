@@ -182,7 +182,15 @@ fn note_written(memory: &mut PodMemory, outcome: &Outcome) {
             Ok(Done::VolumeExpanded { volume, expansion }) => {
                 memory.expanded.insert(volume.clone(), expansion.clone());
             }
-            _ if report.kind == StepKind::RemovePodDir => memory.written.clear(),
+            Ok(Done::VolumePublished | Done::DeviceMapped { .. }) => {
+                if let Subject::Volume(volume) = &report.subject {
+                    memory.published.insert(volume.clone(), outcome.at);
+                }
+            }
+            _ if report.kind == StepKind::RemovePodDir => {
+                memory.written.clear();
+                memory.published.clear();
+            }
             _ => {}
         }
     }
@@ -218,7 +226,7 @@ pub fn retry_after_change(memory: &PodMemory) -> PodMemory {
     memory.failures.retain(|work, _| {
         !matches!(
             work,
-            FailedWork::Volume(_) | FailedWork::Step(StepKind::RunSandbox)
+            FailedWork::Volume(_) | FailedWork::Republish(_) | FailedWork::Step(StepKind::RunSandbox)
         )
     });
     for container in memory.containers.values_mut() {

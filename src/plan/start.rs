@@ -10,7 +10,8 @@ use super::context::PlanContext;
 use super::environment::Room;
 use super::need::Stop;
 use super::{
-    PlanView, cgroup, ephemeral, expand, gc, image_volume, pull, resize, restart, sandbox, teardown, volume,
+    PlanView, cgroup, ephemeral, expand, gc, image_volume, pull, republish, resize, restart, sandbox,
+    teardown, volume,
 };
 use crate::model::allocation::Allocation;
 use crate::model::checkpoint::Checkpoint;
@@ -144,7 +145,8 @@ pub(super) fn in_sandbox(
     stages.push(prepare);
     create_and_start(context, &due, &home, context.origin(&sandbox.ips), &mut stages);
     let retry = expansions(context, sandbox, &mut stages);
-    let waits_until = [waits_until, retry].into_iter().flatten().min();
+    let again = republished(context, sandbox, &mut stages);
+    let waits_until = [waits_until, retry, again].into_iter().flatten().min();
     stages.extend(gc::stages(pod, seen, policy));
     Stages { stages, waits_until }
 }
@@ -157,6 +159,17 @@ fn expansions(context: PlanContext<'_>, sandbox: &Sandbox, stages: &mut Vec<Vec<
         .map(|request| Step::ExpandVolume(Box::new(request)));
     stages.push(steps.collect());
     retry
+}
+
+/// Adds the volumes to publish again, which delay nothing; answers when the next one is due.
+fn republished(
+    context: PlanContext<'_>,
+    sandbox: &Sandbox,
+    stages: &mut Vec<Vec<Step>>,
+) -> Option<Timestamp> {
+    let (due, next) = republish::due(context.origin(&sandbox.ips), context.memory, context.now);
+    stages.push(due.into_iter().map(Step::RepublishVolume).collect());
+    next
 }
 
 /// When the first of the volumes that could not be made is tried again: nothing is started without them.

@@ -94,7 +94,8 @@ pub(super) fn device_path(origin: Origin<'_>, name: &str) -> Result<PathBuf, Str
     claim::resolve(origin, volume)?.device(origin)
 }
 
-fn used(pod: &Pod) -> Vec<&Volume> {
+/// The volumes that containers use.
+pub(super) fn used(pod: &Pod) -> Vec<&Volume> {
     let names = used_by(pod.all_containers());
     let volumes = pod.volumes.iter();
     volumes
@@ -165,7 +166,7 @@ fn own_path(origin: Origin<'_>, plugin: &str, volume: &Volume) -> PathBuf {
 }
 
 /// What messages call a volume.
-fn called(origin: Origin<'_>, volume: &Volume) -> String {
+pub(super) fn called(origin: Origin<'_>, volume: &Volume) -> String {
     let claimed = match volume.source {
         VolumeSource::Claim { .. } => claim::resolve(origin, volume).ok(),
         _ => None,

@@ -577,6 +577,7 @@ fn policy(root: &Path) -> NodePolicy {
         stop_signals: false,
         apparmor: true,
         masked_paths: Vec::new(),
+        republish: Duration::from_secs(60),
         shutdown: Default::default(),
     }
 }

@@ -539,7 +539,7 @@ impl World {
                 }
                 VolumeKind::HostPath { .. } | VolumeKind::Csi(_) | VolumeKind::Missing { .. } => {}
             },
-            Step::ExpandVolume(_) => {}
+            Step::ExpandVolume(_) | Step::RepublishVolume(_) => {}
             Step::RunSandbox(request) => return Ok(self.run_sandbox(&request.config, made)),
             Step::EnsureImage(request) => {
                 if !self.image_there {

@@ -72,6 +72,7 @@ pub fn all() -> Vec<Story> {
         story!(mounting::a_block_volume_is_a_device_in_the_container),
         story!(mounting::an_inline_volume_is_gone_with_its_pod),
         story!(mounting::a_driver_knows_the_pod_by_its_tokens_alone_if_it_asks_for_them),
+        story!(mounting::a_volume_is_published_again_for_a_driver_that_requires_it),
         story!(permissions::a_claim_is_read_only_for_a_pod_that_says_so),
         story!(permissions::a_sub_path_is_a_directory_of_the_volume),
         story!(permissions::a_volume_is_the_fs_groups_as_its_driver_says),

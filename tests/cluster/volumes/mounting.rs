@@ -279,3 +279,37 @@ pub fn a_driver_knows_the_pod_by_its_tokens_alone_if_it_asks_for_them(place: &mu
     let stage = &driver.requests("NodeStageVolume", "tokens-1")[0];
     assert!(stage["volume_context"].is_null(), "{stage}");
 }
+
+pub fn a_volume_is_published_again_for_a_driver_that_requires_it(place: &mut Place) {
+    let spec = json!({"attachRequired": false, "podInfoOnMount": true, "requiresRepublish": true});
+    let driver = place.driver("again", &[], spec);
+    driver.volume("again-1");
+    place.bound("again-pv", of_driver(&driver, "again-1"));
+    place.create("pods", &pod("again", "true", &[("v", of_claim("again-pv"))]));
+    place.wait_running("again");
+    let publishes = || driver.requests("NodePublishVolume", "again-1");
+    let wait_more = |than: usize| {
+        wait_for("it to be published again", LONG, || match publishes().len() {
+            so_many if so_many > than => Ok(()),
+            so_many => Err(format!("published {so_many} times")),
+        });
+    };
+    wait_more(1);
+    let all = publishes();
+    assert_eq!(all[0], all[1], "the driver is told the same");
+
+    driver.fail("NodePublishVolume", "Unavailable not today");
+    let text =
+        "MountVolume.SetUp failed for volume \"again-pv\" : rpc error: code = Unavailable desc = not today";
+    place.wait_event("again", "FailedMount", text);
+    let status = &place.wait_running("again")["status"];
+    assert_eq!(status["containerStatuses"][0]["restartCount"], 0, "{status}");
+    driver.pass("NodePublishVolume");
+    wait_more(publishes().len());
+
+    // It has been mounted once.
+    place.end("again");
+    place.wait_nothing_left();
+    assert_eq!(driver.requests("NodeStageVolume", "again-1").len(), 1);
+    assert_eq!(driver.requests("NodeUnpublishVolume", "again-1").len(), 1);
+}

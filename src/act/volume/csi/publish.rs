@@ -18,13 +18,19 @@ use crate::act::volume::bind;
 use crate::csi::CsiError;
 use crate::disk::write::remove_if_there;
 use crate::model::csi_request::{
-    CsiRequest, DATA_FILE, GLOBAL_MOUNT, Shape, VolumeData, device_dir, device_stage, stage_dir,
+    CsiRequest, DATA_FILE, GLOBAL_MOUNT, Publishing, Shape, VolumeData, device_dir, device_stage, stage_dir,
 };
 use crate::model::outcome::{Done, StepError};
 use crate::model::pod::PodUid;
 use crate::model::reason;
 use crate::model::request::set_up_slow;
 use crate::model::security::GroupChange;
+
+/// Published, for now.
+const RECURRING: Effect = Effect {
+    done: Done::VolumePublished,
+    fact: None,
+};
 
 /// What is waited for.
 #[derive(Debug)]
@@ -71,6 +77,8 @@ async fn published(work: &Work<'_>, request: &CsiRequest, progress: &Progress) -
     let volumes = &work.context.csi;
     bring(volumes, work.uid, request, progress).await?;
     match &request.shape {
+        // There is an event for the first time only.
+        Shape::Block if request.publishing == Publishing::Again => Ok(RECURRING),
         Shape::Block => Ok(Effect {
             done: Done::DeviceMapped {
                 volume: request.name.clone(),
@@ -85,7 +93,10 @@ async fn published(work: &Work<'_>, request: &CsiRequest, progress: &Progress) -
                 let given = give(work, request, *group).await;
                 given.map_err(|why| failed("SetUp", request, why))?;
             }
-            Ok(Effect::PLAIN)
+            Ok(match request.publishing {
+                Publishing::Once => Effect::PLAIN,
+                Publishing::Recurring | Publishing::Again => RECURRING,
+            })
         }
     }
 }
@@ -204,7 +215,7 @@ async fn publish(
     pod: &PodUid,
 ) -> Result<(), String> {
     let before = volumes.published(device, pod);
-    if before == Came::Done {
+    if before == Came::Done && request.publishing != Publishing::Again {
         return Ok(());
     }
     let socket = volumes.socket(&request.driver)?;

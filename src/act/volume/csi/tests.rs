@@ -28,7 +28,7 @@ use super::{data, release, unstage};
 use crate::csi::messages as m;
 use crate::disk::tree::{self, Mounts};
 use crate::model::csi::Lifecycle;
-use crate::model::csi_request::{CsiPlaces, CsiRequest, DATA_FILE, Shape, plugin_dir};
+use crate::model::csi_request::{CsiPlaces, CsiRequest, DATA_FILE, Publishing, Shape, plugin_dir};
 use crate::model::driver::{Ability, Driver, Drivers};
 use crate::model::persistent::AccessMode;
 use crate::model::pod::PodUid;
@@ -363,6 +363,7 @@ fn request(root: &Path, pod: &PodUid, volume: usize) -> CsiRequest {
         },
         attachment: "csi-1".to_owned(),
         attaches: false,
+        publishing: Publishing::Once,
     }
 }
 
