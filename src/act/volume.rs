@@ -43,8 +43,12 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
 
 async fn made(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
     let VolumeRequest { volume, called, kind } = request;
-    if let VolumeKind::Missing { message } = kind {
-        return Err(failure(reason::pod::FAILED_MOUNT, message));
+    match kind {
+        VolumeKind::Missing { message } => return Err(failure(reason::pod::FAILED_MOUNT, message)),
+        VolumeKind::Exhausted { message } => {
+            return Err(failure(reason::pod::VOLUME_ATTACHMENT_LIMIT, message));
+        }
+        _ => {}
     }
     let patience = match kind {
         VolumeKind::Bind { group: Some(_), .. } => bind::GROUP_PATIENCE,
@@ -88,6 +92,7 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
             ..
         }
         | VolumeKind::Csi(_)
+        | VolumeKind::Exhausted { .. }
         | VolumeKind::Missing { .. } => None,
         VolumeKind::HostPath { path, .. } | VolumeKind::Bind { source: path, .. } => {
             Some((Whose::Host, path.clone()))
@@ -125,7 +130,9 @@ fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
             access,
             group,
         } => bind::mount(source, path, *access, *group),
-        VolumeKind::Missing { message } => Err(io::Error::other(message.clone())),
+        VolumeKind::Exhausted { message } | VolumeKind::Missing { message } => {
+            Err(io::Error::other(message.clone()))
+        }
         VolumeKind::Csi(_) => Err(io::Error::other("a driver makes it")),
     }
 }

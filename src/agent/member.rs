@@ -13,14 +13,17 @@ use super::tasks::Tasks;
 use super::values::{Shared, Values};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::drivers::recount;
 use crate::identity::clients::Clients;
 use crate::identity::connection;
 use crate::model::api::{ApiNode, ApiPods, TrustBundles};
+use crate::model::driver::Periods;
 use crate::model::event::Event;
 use crate::model::service::Services;
 use crate::network::Connects;
 use crate::publish::{claims, csi_node, events, lease, mirror, node, pods};
 use crate::source;
+use crate::source::api::driver_periods;
 use crate::source::api::objects::Of;
 
 /// The connection to a cluster's API server, and what was stored of it.
@@ -44,13 +47,15 @@ enum Begin {
 /// What the tasks share.
 pub(super) struct Member {
     cluster: Cluster,
+    counters: Arc<Counters>,
     objects: Shared<Option<Arc<ApiPods>>>,
 }
 
 impl Member {
-    pub(super) fn new(cluster: Cluster) -> Member {
+    pub(super) fn new(cluster: Cluster, counters: Arc<Counters>) -> Member {
         Member {
             cluster,
+            counters,
             objects: watch::channel(None),
         }
     }
@@ -95,6 +100,8 @@ impl Member {
                 stored: None,
                 refresh: Duration::MAX,
                 bundles: TrustBundles::Off,
+                // Static pods have no claims.
+                exhausted: mpsc::unbounded_channel().0,
             };
             source::api::objects::run(inputs, out, cancel)
         });
@@ -122,18 +129,15 @@ impl Member {
         self.spawn(tasks, "api pods", begin, |clients, cancel| {
             source::api::pods::run(clients, context, reserve, outputs, cancel)
         });
-        let reserve = self
-            .cluster
-            .storing
-            .stored()
-            .map(|stored| source::api::services::Reserve {
-                stored,
-                pods: receiver.clone(),
-            });
+        let stored = self.cluster.storing.stored();
+        let reserve = stored.clone().map(|stored| source::api::services::Reserve {
+            stored,
+            pods: receiver.clone(),
+        });
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
-        let (stored, bundles) = (self.cluster.storing.stored(), config.member.trust_bundles);
-        let refresh = config.member.refresh;
+        let (refresh, bundles) = (config.member.refresh, config.member.trust_bundles);
+        let exhausted = self.spawn_recount(tasks, values);
         self.spawn(tasks, "api objects", begin, move |clients, cancel| {
             let inputs = source::api::objects::ObjectInputs {
                 of: Of::Api,
@@ -144,6 +148,7 @@ impl Member {
                 stored,
                 refresh,
                 bundles,
+                exhausted,
             };
             source::api::objects::run(inputs, complete, cancel)
         });
@@ -257,15 +262,37 @@ impl Member {
         });
     }
 
+    /// The questions to storage drivers how many volumes the node can have. What is returned wants the names of those of
+    /// which a volume finds no room.
+    fn spawn_recount(&self, tasks: &mut Tasks, values: &Values) -> mpsc::UnboundedSender<String> {
+        let (exhausted, names) = mpsc::unbounded_channel();
+        let (drivers, out) = (values.drivers.1.clone(), values.driver_answers.0.clone());
+        let (stated, periods) = watch::channel(Periods::new());
+        self.spawn(tasks, "periods of drivers", Begin::Joined, |clients, cancel| {
+            driver_periods::run(clients, stated, cancel)
+        });
+        let settings = recount::Settings {
+            periods,
+            drivers,
+            exhausted: names,
+            counters: self.counters.clone(),
+        };
+        let cancel = tasks.cancel.clone();
+        tasks.spawn("room for volumes", recount::run(settings, out, cancel));
+        exhausted
+    }
+
     /// The writer of what storage drivers say of the node.
     fn spawn_csi_node(&self, tasks: &mut Tasks, config: &Config, values: &Values) {
         let (name, out) = (config.node.name.clone(), values.driver_publications.0.clone());
         let (drivers, node) = (values.drivers.1.clone(), values.api_node.1.clone());
+        let told = values.driver_answers.1.clone();
         self.spawn(tasks, "publish csi node", Begin::Joined, |clients, cancel| {
             let inputs = csi_node::CsiNodeInputs {
                 clients,
                 name,
                 drivers,
+                told,
                 node,
             };
             csi_node::run(inputs, out, cancel)

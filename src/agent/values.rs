@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::api::ApiNode;
 use crate::model::changes::Changes;
-use crate::model::driver::{Drivers, Publications};
+use crate::model::driver::{Drivers, Publications, Told};
 use crate::model::event::Event;
 use crate::model::image_work::ImageWorker;
 use crate::model::memory::Memory;
@@ -30,6 +30,8 @@ pub(super) struct Values {
     pub(super) snapshot: Shared<Arc<Snapshot>>,
     /// The storage drivers that are registered.
     pub(super) drivers: Shared<Arc<Drivers>>,
+    /// What they have said of the node since.
+    pub(super) driver_answers: Shared<Told>,
     /// What the API server has of them.
     pub(super) driver_publications: Shared<Publications>,
     pub(super) memory: Shared<Arc<Memory>>,
@@ -69,6 +71,7 @@ impl Values {
             desired: watch::channel(Arc::default()),
             snapshot: watch::channel(Arc::default()),
             drivers: watch::channel(Arc::default()),
+            driver_answers: watch::channel(Told::new()),
             driver_publications: watch::channel(Publications::new()),
             memory: watch::channel(Arc::default()),
             services: watch::channel(Services::NoCluster),

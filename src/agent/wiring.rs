@@ -75,7 +75,7 @@ impl Wiring {
 
     /// Spawns the sources of pods and, for a node of a cluster, the writers of the API server. To be called once.
     pub fn spawn_sources(&mut self, cluster: Option<&Cluster>) {
-        let member = cluster.map(|cluster| Member::new(cluster.clone()));
+        let member = cluster.map(|cluster| Member::new(cluster.clone(), self.counters.clone()));
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
         let requests = self.requests.take().expect("the sources are spawned once");
         sources::spawn(tasks, config, values, requests, member.as_ref());

@@ -68,6 +68,21 @@ async fn ask_driver(info: PluginInfo, path: &Path, counters: &Arc<Counters>) -> 
     })
 }
 
+/// Asks a registered driver again what the node is to it. What it can do is not asked again.
+pub(super) async fn again(name: &str, driver: &Driver, counters: &Arc<Counters>) -> Result<Driver, String> {
+    let socket = Socket::at(&driver.endpoint).counting(name, counters);
+    let node = socket.node_info(VOLUME_PATIENCE).await;
+    let node = node.map_err(|error| error.to_string())?;
+    if node.node_id.is_empty() {
+        return Err(words::NO_NODE_ID.to_owned());
+    }
+    let capabilities = NodeCapabilities::default();
+    Ok(Driver {
+        abilities: driver.abilities.clone(),
+        ..understood(driver.endpoint.clone(), node, &capabilities)
+    })
+}
+
 fn understood(endpoint: PathBuf, node: NodeInfo, capabilities: &NodeCapabilities) -> Driver {
     Driver {
         endpoint,

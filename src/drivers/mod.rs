@@ -8,6 +8,7 @@ mod version;
 mod words;
 mod registry;
 mod ask;
+pub mod recount;
 mod sockets;
 
 use std::collections::BTreeMap;

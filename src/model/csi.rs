@@ -76,6 +76,10 @@ pub struct CsiDriver {
     pub tokens_are_secrets: bool,
     /// `requiresRepublish`: volumes are published again and again.
     pub republishes: bool,
+    /// `nodeAllocatableUpdatePeriodSeconds` is stated: how many volumes a node can have may change, and a pod whose volume
+    /// finds no room is rejected.
+    #[serde(default)]
+    pub recounts: bool,
 }
 
 /// What the kubelet takes a driver for that has no CSIDriver object.
@@ -89,6 +93,7 @@ impl Default for CsiDriver {
             tokens: Vec::new(),
             tokens_are_secrets: false,
             republishes: false,
+            recounts: false,
         }
     }
 }
@@ -157,11 +162,14 @@ impl AttachmentKey {
     }
 }
 
-/// A VolumeAttachment whose volume is attached.
+/// A VolumeAttachment whose volume is attached, or finds no room.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Attachment {
     /// `status.attachmentMetadata`: for the driver.
     pub metadata: BTreeMap<String, String>,
+    /// Why it is not attached: the node has no room for it (gRPC's `ResourceExhausted`), also after some time.
+    #[serde(default)]
+    pub exhausted: Option<String>,
 }
 
 /// What a driver calls a volume that lives as long as the pod (`makeVolumeHandle`).

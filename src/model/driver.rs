@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,13 @@ pub struct Publication {
 
 /// By the drivers' names. What is not here is not written yet.
 pub type Publications = BTreeMap<String, Publication>;
+
+/// What drivers have said of the node after their registration, by name: each registration with its last answer. What
+/// they have not said otherwise is not here.
+pub type Told = BTreeMap<String, (Arc<Driver>, Driver)>;
+
+/// How often drivers want to be asked again how many volumes a node can have, by name; others do not.
+pub type Periods = BTreeMap<String, Duration>;
 
 /// What became of this registration; `None`: nothing yet.
 pub fn publication<'p>(

@@ -44,6 +44,8 @@ pub mod pod {
     pub const FAILED_MOUNT: &str = "FailedMount";
     /// A volume could not be made a device.
     pub const FAILED_MAP: &str = "FailedMapVolume";
+    /// The node has no room for a volume; the pod is rejected.
+    pub const VOLUME_ATTACHMENT_LIMIT: &str = "VolumeAttachmentLimitExceeded";
     /// A volume could not be enlarged.
     pub const VOLUME_RESIZE_FAILED: &str = "VolumeResizeFailed";
     /// The pod's cgroup could not be made.

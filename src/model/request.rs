@@ -259,6 +259,11 @@ pub enum VolumeKind {
     },
     /// A volume of a CSI driver.
     Csi(Box<CsiRequest>),
+    /// A volume for which the node has no room: the pod is rejected.
+    Exhausted {
+        /// The whole message.
+        message: String,
+    },
     /// A volume that cannot be made; reported like a failure to make it.
     Missing {
         /// The whole message: that of [`set_up_failed`], or the kubelet's about a volume of which it is not known what

@@ -191,7 +191,8 @@ fn of_source(origin: Origin<'_>, volume: &Volume, resolved: &Resolved<'_>, read_
                 .filter(|_| !read_only)
                 .map(|group| (group, security.group_change)),
         },
-        PersistentSource::Csi(source) => csi::persistent(origin, place, source, read_only),
+        PersistentSource::Csi(source) => csi::exhausted(origin, &volume.name, source)
+            .unwrap_or_else(|| csi::persistent(origin, place, source, read_only)),
         PersistentSource::Unsupported(source) => VolumeKind::Missing {
             message: set_up_failed(
                 &volume.name,

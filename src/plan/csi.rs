@@ -32,6 +32,28 @@ pub(super) fn places(origin: Origin<'_>) -> CsiPlaces {
     }
 }
 
+/// A volume that finds no room on the node, where the driver's limit may change: the pod's controller makes another pod,
+/// which the scheduler sends elsewhere (`VerifyExhaustedResource` in `pkg/volume/csi/csi_plugin.go`).
+pub(super) fn exhausted(origin: Origin<'_>, volume: &str, source: &CsiSource) -> Option<VolumeKind> {
+    let Lookup::Found(driver) = origin.objects.csi_driver(&source.driver) else {
+        return None;
+    };
+    if !driver.attaches || !driver.recounts {
+        return None;
+    }
+    let key = reference::attachment(origin.pod, source);
+    let Lookup::Found(attachment) = origin.objects.attachment(&key) else {
+        return None;
+    };
+    let why = attachment.exhausted.as_ref()?;
+    Some(VolumeKind::Exhausted {
+        message: format!(
+            "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[{volume}], unattached \
+             volumes=[{volume}], failed to process volumes=[]: {why}"
+        ),
+    })
+}
+
 /// A PersistentVolume of a driver.
 pub(super) fn persistent(
     origin: Origin<'_>,
@@ -246,7 +268,10 @@ fn lifecycle_failed(why: &str) -> String {
 /// What came of attaching a volume.
 fn attached(origin: Origin<'_>, key: &AttachmentKey) -> Result<BTreeMap<String, String>, String> {
     match origin.objects.attachment(key) {
-        Lookup::Found(attachment) => Ok(attachment.metadata.clone()),
+        Lookup::Found(attachment) => match &attachment.exhausted {
+            Some(why) => Err(why.clone()),
+            None => Ok(attachment.metadata.clone()),
+        },
         // Nothing is started before there is an answer.
         Lookup::Asked | Lookup::Missing => {
             Err(format!("volume {} is not attached to the node yet", key.volume()))
@@ -353,4 +378,57 @@ fn groups(
         GroupPolicy::OfOneNode => !read_only && !fs_type.is_empty() && is_of_one_node,
     };
     (changes.then_some((group, security.group_change)), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::csi::Attachment;
+    use crate::model::object::{Known, Object, Reference};
+    use crate::model::sample;
+
+    /// What is made of a volume for which there is no room.
+    fn crowded(recounts: bool) -> Option<VolumeKind> {
+        let (pod, mut objects) = sample::claims::pod();
+        let source = CsiSource {
+            driver: "d1".to_owned(),
+            handle: "h".to_owned(),
+            ..CsiSource::default()
+        };
+        let described = CsiDriver {
+            recounts,
+            ..CsiDriver::default()
+        };
+        let attachment = Attachment {
+            exhausted: Some("every slot is taken".to_owned()),
+            ..Attachment::default()
+        };
+        let key = Reference::CsiDriver("d1".to_owned());
+        objects.insert(key, Known::Found(Object::CsiDriver(described).into()));
+        let key = Reference::Attachment(reference::attachment(&pod, &source));
+        objects.insert(key, Known::Found(Object::Attachment(attachment).into()));
+        let origin = Origin {
+            pod: &pod,
+            policy: &sample::policy(),
+            objects: &objects,
+            services: &Default::default(),
+            allocatable: &Default::default(),
+            ips: &[],
+            node: None,
+        };
+        let key = reference::attachment(&pod, &source);
+        assert_eq!(attached(origin, &key), Err("every slot is taken".to_owned()));
+        exhausted(origin, "v", &source)
+    }
+
+    #[test]
+    fn a_volume_without_room_rejects_the_pod_where_the_limit_may_change() {
+        let message = "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[v], unattached \
+                       volumes=[v], failed to process volumes=[]: every slot is taken";
+        let want = VolumeKind::Exhausted {
+            message: message.to_owned(),
+        };
+        assert_eq!(crowded(true), Some(want));
+        assert_eq!(crowded(false), None);
+    }
 }

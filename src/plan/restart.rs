@@ -118,6 +118,7 @@ pub fn after(
     note_remains(&mut memory, outcome, Remains::Containers);
     note_written(&mut memory, outcome);
     note_resized(&mut memory, outcome, observed.uids.get(&pod.uid));
+    note_rejection(&mut memory, outcome, observed.uids.get(&pod.uid));
     let attempts = attempts(outcome);
     for container in pod.all_containers() {
         let Some(reports) = attempts.get(container.name.as_str()) else {
@@ -169,6 +170,21 @@ fn note_remains(memory: &mut PodMemory, outcome: &Outcome, left: Remains) {
     let has_removed = |report: &StepReport| report.kind == StepKind::RemovePodDir;
     if outcome.steps.iter().any(has_removed) && outcome.steps.iter().all(|report| report.result.is_ok()) {
         memory.remains = left;
+    }
+}
+
+/// A pod that has never had a sandbox is rejected if the node has no room for one of its volumes.
+fn note_rejection(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&ObservedPod>) {
+    let mut errors = outcome
+        .steps
+        .iter()
+        .filter_map(|report| report.result.as_ref().err());
+    let is_new = seen.is_none_or(|seen| seen.sandboxes.is_empty());
+    if let Some(error) = errors.find(|error| error.reason == reason::pod::VOLUME_ATTACHMENT_LIMIT && is_new) {
+        memory.ended.get_or_insert_with(|| End::Refused {
+            reason: error.reason.to_owned(),
+            message: error.message.clone(),
+        });
     }
 }
 
@@ -415,6 +431,25 @@ mod tests {
 
     fn c() -> Subject {
         Subject::Container("c".to_owned())
+    }
+
+    #[test]
+    fn a_new_pod_is_rejected_if_a_volume_finds_no_room() {
+        let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
+        let ended = |sandboxes: Vec<Sandbox>| {
+            let subject = Subject::Volume("v".to_owned());
+            let failed = Err(error(reason::pod::VOLUME_ATTACHMENT_LIMIT));
+            let outcome = outcome(5, vec![(subject, StepKind::EnsureVolume, failed)]);
+            let observed = observed(sandboxes, Vec::new());
+            after(None, Some(&pod), &outcome, &observed, &sample::policy()).ended
+        };
+        let rejected = End::Refused {
+            reason: "VolumeAttachmentLimitExceeded".to_owned(),
+            message: "m".to_owned(),
+        };
+        assert_eq!(ended(Vec::new()), Some(rejected));
+        // The volume may be that of a container that was added.
+        assert_eq!(ended(vec![sandbox(0, true, 0)]), None);
     }
 
     /// Runs executions in sequence on a pod whose container last exited at `last_exit`; then shows how long the

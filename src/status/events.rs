@@ -21,7 +21,7 @@ use crate::model::object::Objects;
 use crate::model::outcome::{Done, HookResult, Outcome, SlowAction, StepError, StepReport, StepStarted};
 use crate::model::pod::{Container, Pod, VolumeSource};
 use crate::model::probe::ProbeKind;
-use crate::model::reason::waiting;
+use crate::model::reason::{self, waiting};
 use crate::model::reference::absent_pull_secrets;
 use crate::model::runtime::{ObservedContainer, ObservedName, RuntimeState};
 use crate::model::step::{StepKind, Subject};
@@ -317,6 +317,10 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
         |reason: &str, message: String, path: &str| event(EventType::Warning, reason, message, path);
     if let Subject::ImageVolume(volume) = &report.subject {
         return of_image_error(volume_image(pod, volume), error, "");
+    }
+    // The rejection is told, which it leads to.
+    if error.reason == reason::pod::VOLUME_ATTACHMENT_LIMIT {
+        return Vec::new();
     }
     let Subject::Container(name) = &report.subject else {
         let message = match report.kind {

@@ -537,7 +537,10 @@ impl World {
                 | VolumeKind::HugePages { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::HostPath { .. } | VolumeKind::Csi(_) | VolumeKind::Missing { .. } => {}
+                VolumeKind::HostPath { .. }
+                | VolumeKind::Csi(_)
+                | VolumeKind::Exhausted { .. }
+                | VolumeKind::Missing { .. } => {}
             },
             Step::ExpandVolume(_) | Step::RepublishVolume(_) => {}
             Step::RunSandbox(request) => return Ok(self.run_sandbox(&request.config, made)),

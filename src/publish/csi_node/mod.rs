@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::next::{About, Known, Next};
 use super::retry::{self, ApiFailure, Backoff};
 use crate::model::api::ApiNode;
-use crate::model::driver::{Drivers, Publication, Publications, publication};
+use crate::model::driver::{Drivers, Publication, Publications, Told, publication};
 use crate::model::last_logged::LastLogged;
 
 /// How often the CSINode is read again although nothing has changed.
@@ -32,6 +32,8 @@ pub struct CsiNodeInputs {
     pub name: String,
     /// The registered drivers.
     pub drivers: watch::Receiver<Arc<Drivers>>,
+    /// What they have said of the node since.
+    pub told: watch::Receiver<Told>,
     /// The Node as the API server has it.
     pub node: watch::Receiver<ApiNode>,
 }
@@ -78,6 +80,7 @@ pub async fn run(inputs: CsiNodeInputs, out: watch::Sender<Publications>, cancel
                 tokio::select! {
                     () = cancel.cancelled() => return,
                     Ok(()) = task.inputs.drivers.changed() => {}
+                    Ok(()) = task.inputs.told.changed() => {}
                     Ok(()) = task.inputs.node.changed() => {}
                     () = tokio::time::sleep(retry::sleep(next, Timestamp::now())) => {}
                 }
@@ -116,7 +119,9 @@ impl Task {
         let Some((csi_node, _)) = csi_node else {
             return Next::Read;
         };
+        let told = self.inputs.told.borrow_and_update();
         let known = Known {
+            told: &told,
             node,
             csi_node: csi_node.as_deref(),
             drivers: &self.drivers,

@@ -11,7 +11,7 @@ use k8s_openapi::api::storage::v1::{CSINode, CSINodeDriver, CSINodeSpec, VolumeN
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::{Map, Value, json};
 
-use crate::model::driver::{Driver, Drivers, Publications, publication};
+use crate::model::driver::{Driver, Drivers, Publications, Told, publication};
 
 /// The annotation of the Node with what each driver calls it.
 const NODE_IDS: &str = "csi.volume.kubernetes.io/nodeid";
@@ -50,6 +50,8 @@ pub(super) struct Known<'k> {
     /// `None`: there is none.
     pub(super) csi_node: Option<&'k CSINode>,
     pub(super) drivers: &'k Drivers,
+    /// What they have said of the node since they registered.
+    pub(super) told: &'k Told,
     pub(super) publications: &'k Publications,
     /// Every driver that this agent has registered since its start.
     pub(super) former: &'k BTreeSet<String>,
@@ -127,7 +129,8 @@ impl Known<'_> {
         if let Some(patch) = lacking(self.node, name, driver) {
             return Some(Next::Patch(patch, Some(name.to_owned())));
         }
-        let entry = entry(name, driver);
+        let told = self.told.get(name).filter(|(of, _)| Arc::ptr_eq(of, driver));
+        let entry = entry(name, told.map_or(driver, |(_, now)| now));
         if !csi_node.spec.drivers.contains(&entry) {
             let mut more = csi_node.clone();
             more.spec.drivers.retain(|other| other.name != name);

@@ -11,3 +11,4 @@ pub mod node;
 mod follow;
 pub mod peers;
 pub mod cluster_network;
+pub mod driver_periods;

@@ -69,6 +69,8 @@ pub struct ObjectInputs {
     pub stored: Option<Arc<Stored>>,
     /// Whether trust anchors may be requested.
     pub bundles: TrustBundles,
+    /// Is told the names of drivers of which a volume finds no room on the node.
+    pub exhausted: mpsc::UnboundedSender<String>,
 }
 
 /// Passes the pods on with their objects, until canceled. A replaced client restarts each watch; while the API server
@@ -87,6 +89,7 @@ pub async fn run(
         stored,
         refresh,
         bundles,
+        exhausted,
     } = inputs;
     let (news_in, mut news) = mpsc::unbounded_channel();
     let watches = Watches {
@@ -95,6 +98,7 @@ pub async fn run(
         bundles,
         refresh,
         node: node.clone(),
+        exhausted,
         at_once: Arc::new(Semaphore::new(TOKENS_AT_ONCE)),
         news: news_in,
     };
@@ -135,6 +139,7 @@ struct Watches {
     bundles: TrustBundles,
     refresh: Duration,
     node: watch::Receiver<ApiNode>,
+    exhausted: mpsc::UnboundedSender<String>,
     /// A permit for each token that is requested.
     at_once: Arc<Semaphore>,
     news: mpsc::UnboundedSender<News>,
@@ -157,8 +162,12 @@ impl Watches {
             }
             Reference::CsiDriver(name) => tokio::spawn(watching::watch_driver(name, clients, to)),
             Reference::Attachment(key) => {
-                let node = self.node.clone();
-                tokio::spawn(attachments::keep(key, clients, node, to))
+                let surroundings = attachments::Surroundings {
+                    clients,
+                    node: self.node.clone(),
+                    exhausted: self.exhausted.clone(),
+                };
+                tokio::spawn(attachments::keep(key, surroundings, to))
             }
             // Never asked for.
             Reference::Driver(_) => tokio::spawn(std::future::pending()),

@@ -264,6 +264,7 @@ mod tests {
         };
         let attachment = Attachment {
             metadata: [("k".to_owned(), "v".to_owned())].into(),
+            exhausted: None,
         };
         kept(Reference::Attachment(key), Object::Attachment(attachment));
         let known = Known::Found(Object::Driver(Driver::default().into()).into());

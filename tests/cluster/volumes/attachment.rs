@@ -121,3 +121,20 @@ fn attachment(place: &Place, volume: &str) -> Option<Value> {
     all.into_iter()
         .find(|one| one["spec"]["source"]["persistentVolumeName"] == volume)
 }
+
+pub fn how_many_volumes_the_node_can_have_is_asked_again(place: &mut Place) {
+    let spec = json!({"attachRequired": false, "nodeAllocatableUpdatePeriodSeconds": 10});
+    let driver = place.driver("crowded", &["--max-volumes=5"], spec);
+    let count = |node: &Value| {
+        let mut drivers = node["spec"]["drivers"].as_array().into_iter().flatten();
+        let own = drivers.find(|one| one["name"] == driver.name.as_str());
+        own.map(|own| own["allocatable"]["count"].clone())
+    };
+    let csi_node = "/apis/storage.k8s.io/v1/csinodes/node-1";
+    let before = place.api.get(csi_node).expect("the API server answers");
+    assert_eq!(count(&before), Some(json!(5)), "{before}");
+    driver.has_room_for(3);
+    place.api.wait(csi_node, "room for three volumes", LONG, |node| {
+        count(node) == Some(json!(3))
+    });
+}

@@ -173,6 +173,12 @@ impl Driver {
         });
     }
 
+    /// How many volumes it says the node can have from now on.
+    pub fn has_room_for(&self, volumes: usize) {
+        let path = self.state().join("max-volumes");
+        std::fs::write(path, volumes.to_string()).expect("the driver has made the directory");
+    }
+
     /// Ends what `fail` and `hang` have begun.
     pub fn pass(&self, call: &str) {
         for how in ["fail", "hang"] {

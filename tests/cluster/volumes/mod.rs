@@ -63,6 +63,7 @@ pub fn all() -> Vec<Story> {
     vec![
         story!(provisioning::a_volume_grows_while_it_is_mounted),
         story!(attachment::a_volume_is_staged_when_it_is_attached_and_detached_when_it_is_not_in_use),
+        story!(attachment::how_many_volumes_the_node_can_have_is_asked_again),
         story!(provisioning::a_claim_is_provisioned_shared_by_pods_and_deleted),
         story!(provisioning::a_generic_ephemeral_volume_is_gone_with_its_pod),
         story!(refusals::a_volume_for_one_pod_is_refused_to_a_second),

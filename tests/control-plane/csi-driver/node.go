@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -16,6 +17,14 @@ import (
 
 func (d *driver) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
 	answer := &csi.NodeGetInfoResponse{NodeId: d.node, MaxVolumesPerNode: d.maxVolumes}
+	// A test changes it while the driver runs.
+	if text, err := os.ReadFile(filepath.Join(d.state, "max-volumes")); err == nil {
+		most, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil {
+			return nil, status.Error(codes.Internal, err.Error())
+		}
+		answer.MaxVolumesPerNode = most
+	}
 	if d.topology {
 		answer.AccessibleTopology = d.here()
 	}

@@ -9,6 +9,7 @@ struct World {
     csi_node: Option<CSINode>,
     drivers: Drivers,
     publications: Publications,
+    told: Told,
     former: BTreeSet<String>,
 }
 
@@ -45,6 +46,7 @@ impl World {
                 by_name: by_name.collect(),
             },
             publications: Publications::new(),
+            told: Told::new(),
             former: BTreeSet::new(),
         }
     }
@@ -58,6 +60,7 @@ impl World {
                 node: &self.node,
                 csi_node: self.csi_node.as_ref(),
                 drivers: &self.drivers,
+                told: &self.told,
                 publications: &self.publications,
                 former: &self.former,
             };
@@ -277,4 +280,28 @@ proptest! {
             prop_assert_eq!(entries.len(), ids.len());
         }
     }
+}
+
+#[test]
+fn what_a_driver_says_later_is_in_the_object_for_as_long_as_it_is_registered() {
+    let one = driver("i-1", &[], Some(7));
+    let mut world = World::with(&[("one", one.clone())], json!({}));
+    world.settle();
+    let fewer = Driver {
+        max_volumes: Some(3),
+        ..(*one).clone()
+    };
+    world.told.insert("one".to_owned(), (one, fewer));
+    assert_eq!(world.settle(), ["replace for one"]);
+    assert_eq!(
+        world.entries(),
+        json!([{"name": "one", "nodeID": "i-1", "allocatable": {"count": 3}}])
+    );
+    // Registered anew, it has said something newer.
+    world
+        .drivers
+        .by_name
+        .insert("one".to_owned(), driver("i-1", &[], Some(9)));
+    assert_eq!(world.settle(), ["replace for one", "one: Ok(())"]);
+    assert_eq!(world.entries()[0]["allocatable"], json!({"count": 9}));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::early::{self, News};
@@ -22,16 +22,23 @@ use crate::source::api::pods;
 const WAITS: Doubling = Doubling::new(Duration::from_millis(100), Duration::from_secs(5));
 /// How long nothing is reported of a wait.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a volume that finds no room on the node is waited for (`podAttachAndMountTimeout` in
+/// `pkg/kubelet/volumemanager/volume_manager.go`).
+const ROOM_PATIENCE: Duration = Duration::from_secs(123);
+/// `ResourceExhausted` (gRPC's *Status codes*): a driver says so of a node that has no room.
+const EXHAUSTED: i32 = 8;
+
+/// What is read and told beside the VolumeAttachment.
+pub(super) struct Surroundings {
+    pub(super) clients: watch::Receiver<kube::Client>,
+    pub(super) node: watch::Receiver<ApiNode>,
+    /// Is told the names of drivers of which a volume finds no room.
+    pub(super) exhausted: mpsc::UnboundedSender<String>,
+}
 
 /// Sends once that the volume is attached, with what that gave; before, after some time, what is waited for.
-pub(super) async fn keep(
-    key: AttachmentKey,
-    clients: watch::Receiver<kube::Client>,
-    node: watch::Receiver<ApiNode>,
-    to: ValueSender,
-) {
-    let waiting = wait(&key, clients, node, &to);
-    let attachment = match waiting.await {
+pub(super) async fn keep(key: AttachmentKey, surroundings: Surroundings, to: ValueSender) {
+    let attachment = match wait(&key, surroundings, &to).await {
         Ok(attachment) => attachment,
         Err(Ended) => return,
     };
@@ -41,55 +48,110 @@ pub(super) async fn keep(
 
 async fn wait(
     key: &AttachmentKey,
-    clients: watch::Receiver<kube::Client>,
-    mut node: watch::Receiver<ApiNode>,
+    mut surroundings: Surroundings,
     to: &ValueSender,
 ) -> Result<Attachment, Ended> {
-    let (volume, deadline) = (key.volume(), Instant::now() + PATIENCE);
+    let volume = key.volume();
     let mut waits = WAITS.waits();
-    let mut is_told = false;
+    let mut story = Story::begins(Instant::now());
     let news = News::begins(Instant::now());
     loop {
-        let stage = match &*node.borrow_and_update() {
+        let stage = match &*surroundings.node.borrow_and_update() {
             ApiNode::Present(node) => Stage::of(node, &volume),
             ApiNode::Unknown | ApiNode::Absent => Stage::Unreported,
         };
+        let is_due = Instant::now() >= story.next;
         let mut wait = None;
-        let mut why = stage.lack().to_owned();
-        if stage == Stage::Attached {
-            let client = clients.borrow().clone();
+        let mut lack = Lack::of_stage(stage);
+        // One that cannot be attached is never listed; its VolumeAttachment says why.
+        if stage == Stage::Attached || stage == Stage::Reported && is_due {
+            let client = surroundings.clients.borrow().clone();
             let api = kube::Api::<VolumeAttachment>::all(client);
+            let mut is_early = false;
             match api.get_opt(&key.name()).await {
-                Ok(Some(found)) if found.status.as_ref().is_some_and(|status| status.attached) => {
-                    return Ok(read(found));
-                }
-                Ok(found) => why = lack_of(found.as_ref()),
+                Ok(Some(found)) if is_attached(&found) && stage == Stage::Attached => return Ok(read(found)),
+                Ok(Some(found)) if is_attached(&found) => {}
+                Ok(found) => lack = Lack::of(found.as_ref()),
                 Err(error) => {
                     let refusal = pods::refusal_of(&error);
                     tracing::debug!(object = %to.key, why = refusal.as_deref().unwrap_or("no answer"),
                         "cannot get the object; retrying");
-                    let is_early = refusal.as_deref().is_some_and(early::is_of_authorizer);
-                    if is_early && news.travels(Instant::now()) {
-                        wait = Some(early::ASK_AGAIN);
-                    }
-                    why = refusal.unwrap_or_else(|| "the API server does not answer".to_owned());
+                    is_early = refusal.as_deref().is_some_and(early::is_of_authorizer);
+                    lack.why = refusal.unwrap_or_else(|| "the API server does not answer".to_owned());
                 }
             }
-            let wait_longer = || backoff::spread(waits.fail(), RandomState::new().hash_one(&volume));
-            wait = Some(wait.unwrap_or_else(wait_longer));
+            wait = match stage {
+                Stage::Attached if is_early && news.travels(Instant::now()) => Some(early::ASK_AGAIN),
+                Stage::Attached => Some(backoff::spread(
+                    waits.fail(),
+                    RandomState::new().hash_one(&volume),
+                )),
+                Stage::Unreported | Stage::Reported => None,
+            };
         }
-        if !is_told && Instant::now() >= deadline {
-            is_told = true;
-            let message = format!("volume {volume} is not attached to the node: {why}");
-            to.send_value(Some(Known::Unread(message.into())))?;
+        if is_due && let Some(known) = story.goes_on(key, &lack, &surroundings.exhausted) {
+            to.send_value(Some(known))?;
         }
         let retry = wait.map(|wait| Instant::now() + wait);
-        let next = retry.into_iter().chain((!is_told).then_some(deadline)).min();
+        let next = retry.into_iter().fold(story.next, Instant::min);
         // Either may be canceled: the next turn looks again.
         tokio::select! {
-            changed = node.changed() => if changed.is_err() { return Err(Ended) },
-            () = tokio::time::sleep_until(next.unwrap_or(deadline)), if next.is_some() => {}
+            changed = surroundings.node.changed() => if changed.is_err() { return Err(Ended) },
+            () = tokio::time::sleep_until(next) => {}
         }
+    }
+}
+
+/// What is told of a wait, and when.
+struct Story {
+    began: Instant,
+    /// When it is told next what is waited for.
+    next: Instant,
+    told: Option<String>,
+}
+
+impl Story {
+    fn begins(now: Instant) -> Story {
+        Story {
+            began: now,
+            next: now + PATIENCE,
+            told: None,
+        }
+    }
+
+    /// What is told now.
+    fn goes_on(
+        &mut self,
+        key: &AttachmentKey,
+        lack: &Lack,
+        exhausted: &mpsc::UnboundedSender<String>,
+    ) -> Option<Known> {
+        let now = Instant::now();
+        let is_long = now >= self.began + ROOM_PATIENCE;
+        self.next = match is_long {
+            true => now + ROOM_PATIENCE,
+            false => self.began + ROOM_PATIENCE,
+        };
+        let message = format!(
+            "volume {} is not attached to the node: {}",
+            key.volume(),
+            lack.why
+        );
+        if is_long && lack.is_exhausted {
+            // Whoever listens ends with the agent only.
+            let _ = exhausted.send(key.driver.clone());
+            self.told = None;
+            let attachment = Attachment {
+                exhausted: Some(message),
+                ..Attachment::default()
+            };
+            return Some(Known::Found(Arc::new(Object::Attachment(attachment))));
+        }
+        let is_news = self.told.as_ref() != Some(&message);
+        is_news.then(|| {
+            self.told = Some(message.clone());
+            Known::Unread(message.into())
+        })
     }
 }
 
@@ -117,34 +179,58 @@ impl Stage {
             true => Stage::Reported,
         }
     }
+}
 
-    fn lack(self) -> &'static str {
-        match self {
+/// Why a volume is not attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lack {
+    why: String,
+    is_exhausted: bool,
+}
+
+impl Lack {
+    fn of_stage(stage: Stage) -> Lack {
+        let why = match stage {
             Stage::Unreported => "the Node's status does not list it in volumesInUse yet",
             Stage::Reported | Stage::Attached => {
                 "the attach/detach controller has not listed it in the Node's status.volumesAttached yet"
             }
+        };
+        Lack {
+            why: why.to_owned(),
+            is_exhausted: false,
+        }
+    }
+
+    fn of(found: Option<&VolumeAttachment>) -> Lack {
+        let Some(found) = found else {
+            return Lack {
+                why: "there is no VolumeAttachment".to_owned(),
+                is_exhausted: false,
+            };
+        };
+        let status = found.status.as_ref();
+        let error = status.and_then(|status| status.attach_error.as_ref());
+        let message = error.and_then(|error| error.message.as_deref());
+        Lack {
+            why: message.map_or_else(
+                || "its VolumeAttachment is not attached".to_owned(),
+                |message| format!("its VolumeAttachment says: {message}"),
+            ),
+            is_exhausted: error.is_some_and(|error| error.error_code == Some(EXHAUSTED)),
         }
     }
 }
 
-fn lack_of(found: Option<&VolumeAttachment>) -> String {
-    let Some(found) = found else {
-        return "there is no VolumeAttachment".to_owned();
-    };
-    let status = found.status.as_ref();
-    let error = status.and_then(|status| status.attach_error.as_ref());
-    let error = error.and_then(|error| error.message.as_deref());
-    error.map_or_else(
-        || "its VolumeAttachment is not attached".to_owned(),
-        |error| format!("its VolumeAttachment says: {error}"),
-    )
+fn is_attached(found: &VolumeAttachment) -> bool {
+    found.status.as_ref().is_some_and(|status| status.attached)
 }
 
 fn read(found: VolumeAttachment) -> Attachment {
     let metadata = found.status.and_then(|status| status.attachment_metadata);
     Attachment {
         metadata: metadata.unwrap_or_default(),
+        exhausted: None,
     }
 }
 
@@ -174,13 +260,60 @@ mod tests {
     fn what_is_waited_for_is_said() {
         let read = |json| serde_json::from_value::<VolumeAttachment>(json).unwrap();
         let spec = serde_json::json!({"attacher": "d", "nodeName": "n", "source": {}});
-        let failed = read(serde_json::json!({
-            "metadata": {"name": "a"}, "spec": spec,
-            "status": {"attached": false, "attachError": {"message": "no such disk"}},
-        }));
-        assert_eq!(lack_of(Some(&failed)), "its VolumeAttachment says: no such disk");
+        let failed = |error| {
+            let failed = read(serde_json::json!({
+                "metadata": {"name": "a"}, "spec": spec,
+                "status": {"attached": false, "attachError": error},
+            }));
+            let lack = Lack::of(Some(&failed));
+            (lack.why, lack.is_exhausted)
+        };
+        let says = |what: &str| format!("its VolumeAttachment says: {what}");
+        assert_eq!(
+            failed(serde_json::json!({"message": "no such disk", "errorCode": 5})),
+            (says("no such disk"), false)
+        );
+        assert_eq!(
+            failed(serde_json::json!({"message": "full", "errorCode": 8})),
+            (says("full"), true)
+        );
         let pending = read(serde_json::json!({"metadata": {"name": "a"}, "spec": spec}));
-        assert_eq!(lack_of(Some(&pending)), "its VolumeAttachment is not attached");
-        assert_eq!(lack_of(None), "there is no VolumeAttachment");
+        assert_eq!(
+            Lack::of(Some(&pending)).why,
+            "its VolumeAttachment is not attached"
+        );
+        assert_eq!(Lack::of(None).why, "there is no VolumeAttachment");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_volume_without_room_is_waited_for_as_long_as_by_the_kubelet() {
+        let key = AttachmentKey {
+            driver: "d".to_owned(),
+            handle: "h".to_owned(),
+            node: "n".to_owned(),
+        };
+        let (exhausted, mut told_of) = mpsc::unbounded_channel();
+        let mut story = Story::begins(Instant::now());
+        let lack = Lack {
+            why: "full".to_owned(),
+            is_exhausted: true,
+        };
+        tokio::time::sleep_until(story.next).await;
+        let message = "volume kubernetes.io/csi/d^h is not attached to the node: full";
+        let told = story.goes_on(&key, &lack, &exhausted);
+        assert!(matches!(told, Some(Known::Unread(why)) if &*why == message));
+        assert!(told_of.is_empty());
+        tokio::time::sleep_until(story.next).await;
+        assert_eq!(story.began.elapsed(), ROOM_PATIENCE);
+        let told = story.goes_on(&key, &lack, &exhausted);
+        let Some(Known::Found(object)) = told else {
+            panic!("{told:?}");
+        };
+        let want = Attachment {
+            exhausted: Some(message.to_owned()),
+            ..Attachment::default()
+        };
+        assert_eq!(*object, Object::Attachment(want));
+        assert_eq!(told_of.recv().await.as_deref(), Some("d"));
     }
 }

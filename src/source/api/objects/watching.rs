@@ -203,6 +203,7 @@ pub(super) fn of_driver(object: CSIDriver) -> Object {
         tokens: spec.token_requests.iter().flatten().map(token).collect(),
         tokens_are_secrets: spec.service_account_token_in_secrets.unwrap_or(false),
         republishes: spec.requires_republish.unwrap_or(false),
+        recounts: spec.node_allocatable_update_period_seconds.is_some(),
     })
 }
 
