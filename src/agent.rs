@@ -241,6 +241,7 @@ fn act_context(
         files: FilePlaces::default(),
         projects: project_ids(config),
         csi: Default::default(),
+        at_work: Default::default(),
         users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, config.node.max_pods),
         network_cache: Default::default(),
         beginnings,

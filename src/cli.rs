@@ -86,7 +86,7 @@ pub enum Command {
     /// Run the agent with the kubelet's flags and defaults
     #[command(after_help = "A copy of this program named `kubelet` behaves the same.")]
     Kubelet(KubeletFlags),
-    /// Show pods or the node
+    /// Show pods, the node or volumes
     Get(Get),
     /// Show a pod or the node in detail
     Describe(Describe),
@@ -153,9 +153,23 @@ pub enum Command {
     Man(Man),
 }
 
-/// What `gantry get` and `gantry describe` show.
+/// What `gantry get` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Resource {
+    /// The pods of this machine
+    #[value(name = "pods", alias = "pod", alias = "po")]
+    Pods,
+    /// This machine as a node
+    #[value(name = "node", alias = "nodes", alias = "no")]
+    Node,
+    /// The volumes of its pods
+    #[value(name = "volumes", alias = "volume", alias = "vol")]
+    Volumes,
+}
+
+/// What `gantry describe` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Described {
     /// The pods of this machine
     #[value(name = "pods", alias = "pod", alias = "po")]
     Pods,
@@ -169,7 +183,7 @@ pub enum Resource {
 pub struct Get {
     /// What to show
     pub resource: Resource,
-    /// Only the ones with these names
+    /// Only the pods with these names, or the volumes of these pods
     pub names: Vec<String>,
     /// Only pods in this namespace
     #[arg(short, long)]
@@ -199,7 +213,7 @@ pub enum Output {
 #[derive(Debug, Args)]
 pub struct Describe {
     /// What to describe
-    pub resource: Resource,
+    pub resource: Described,
     /// Only the ones with these names
     pub names: Vec<String>,
     /// The pod's namespace, if the name is ambiguous
@@ -387,7 +401,7 @@ mod tests {
                 Commands:
                   run           Run the agent
                   kubelet       Run the agent with the kubelet's flags and defaults
-                  get           Show pods or the node
+                  get           Show pods, the node or volumes
                   describe      Show a pod or the node in detail
                   events        Show what happened to pods
                   top           Watch what the node and its pods use
@@ -520,13 +534,13 @@ mod tests {
         check_help(
             &["get"],
             expect![[r#"
-                Show pods or the node
+                Show pods, the node or volumes
 
                 Usage: gantry get [OPTIONS] <RESOURCE> [NAMES]...
 
                 Arguments:
-                  <RESOURCE>  What to show [possible values: pods, node]
-                  [NAMES]...  Only the ones with these names
+                  <RESOURCE>  What to show [possible values: pods, node, volumes]
+                  [NAMES]...  Only the pods with these names, or the volumes of these pods
 
                 Options:
                   -n, --namespace <NAMESPACE>  Only pods in this namespace

@@ -17,6 +17,7 @@ use super::pull_records::PullRecords;
 use super::registry::DockerConfig;
 use super::turn::Turns;
 use super::user_ranges::PodUsers;
+use super::volume::at_work::AtWork;
 use super::volume::csi::CsiVolumes;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
@@ -54,6 +55,8 @@ pub struct ActContext {
     pub files: FilePlaces,
     /// The volumes of storage drivers.
     pub csi: CsiVolumes,
+    /// Says what is being done with volumes.
+    pub at_work: AtWork,
     /// The project IDs of emptyDirs.
     pub projects: ProjectIds,
     /// The IDs of pods with user namespaces.

@@ -1,9 +1,7 @@
 //! Mounts below a pod's directory: lists them, mounts a tmpfs, and unmounts them.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -11,6 +9,7 @@ use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 
 use crate::disk::beneath::{self, Links, MountPoints};
+use crate::disk::mount_points;
 use crate::model::resources::Bytes;
 
 /// Whether the kernel supports the option `noswap` (since 6.4); cleared when the first mount is rejected.
@@ -70,8 +69,8 @@ pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
 
 /// Unmounts everything at and below a directory, the latest mount first.
 pub(super) fn unmount_beneath(dir: &Path) -> io::Result<()> {
-    let table = std::fs::read("/proc/self/mountinfo")?;
-    for point in beneath(&table, dir).into_iter().rev() {
+    let table = std::fs::read(mount_points::TABLE)?;
+    for point in mount_points::beneath(&table, dir).into_iter().rev() {
         match nix::mount::umount2(&point, MntFlags::UMOUNT_NOFOLLOW) {
             // EINVAL and ENOENT: it disappeared together with the mount that it was part of.
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
@@ -86,73 +85,11 @@ pub(super) fn unmount_beneath(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The mount points at and below a directory, in the order in which they were mounted (proc(5), mountinfo).
-fn beneath(table: &[u8], dir: &Path) -> Vec<PathBuf> {
-    let start = dir.components().as_path().as_os_str().as_encoded_bytes();
-    table
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        // Of hundreds of pods only one is affected.
-        .filter(|field| field.starts_with(start) || field.contains(&b'\\'))
-        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
-        .filter(|point| point.starts_with(dir))
-        .collect()
-}
-
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) if *first == b'\\' => {
-                plain.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                plain.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::disk::tests::in_own_mounts;
     use crate::disk::tree::{self, Mounts};
-
-    #[test]
-    fn mount_points_beneath_a_directory() {
-        let table = b"\
-22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-40 22 0:35 / /pods/u1/volumes/kubernetes.io~empty-dir/m rw - tmpfs tmpfs rw
-41 40 0:36 / /pods/u1/volumes/kubernetes.io~empty-dir/m/a\\040b rw - tmpfs tmpfs rw
-42 22 0:37 / /pods/u10 rw - tmpfs tmpfs rw
-43 22 0:38 / /pods/u1 rw - tmpfs tmpfs rw
-";
-        let got = beneath(table, Path::new("/pods/u1"));
-        let want = [
-            "/pods/u1/volumes/kubernetes.io~empty-dir/m",
-            "/pods/u1/volumes/kubernetes.io~empty-dir/m/a b",
-            "/pods/u1",
-        ];
-        assert_eq!(got, want.map(PathBuf::from));
-        assert_eq!(beneath(b"\n\n1 2 3\n", Path::new("/")), Vec::<PathBuf>::new());
-    }
-
-    #[test]
-    fn octal_escapes() {
-        let check = |field: &str, want: &str| assert_eq!(unescape(field.as_bytes()), want.as_bytes());
-        check("/a\\040b\\011c\\012d\\134e", "/a b\tc\nd\\e");
-        check("/a\\", "/a\\");
-        check("/a\\04", "/a\\04");
-        check("/a\\999", "/a\\999");
-        check("", "");
-    }
 
     #[test]
     fn a_tmpfs_comes_and_goes() {

@@ -1,5 +1,6 @@
 //! Creates the volumes of a pod.
 
+pub mod at_work;
 mod atomic;
 mod bind;
 pub mod csi;
@@ -11,7 +12,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use self::directory::{give_to_group, make_open_dir, ready_mark, set_ready};
+use self::directory::{give_to_group, make_open_dir, set_ready};
 use super::context::Work;
 use super::effect::Effect;
 use super::failure::failure;
@@ -23,20 +24,21 @@ use crate::model::pod::HostPathKind;
 use crate::model::reason;
 use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed, set_up_slow};
 use crate::model::resources::Bytes;
+use crate::model::volume::ready_mark;
+use crate::model::volume_work::{Awaited, Goal};
 
 /// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
     if let VolumeKind::Csi(request) = request.kind {
         return csi::ensure(work, *request).await;
     }
-    let (called, place) = (request.called.clone(), place(&request.kind));
-    let what = || {
-        let path = place.as_ref().map(|(_, path)| path.display().to_string());
-        set_up_slow(
-            &called,
-            &format!("the file system at {}", path.unwrap_or_default()),
-        )
+    let Some((_, path)) = place(&request.kind) else {
+        return made(work, request).await;
     };
+    let called = request.called.clone();
+    let at_work = &work.context.at_work;
+    let working = at_work.begin(work.uid, &path, Goal::SetUp, Awaited::FileSystem);
+    let what = || set_up_slow(&called, &working.awaited());
     work.announced(reason::pod::FAILED_MOUNT, what, made(work, request))
         .await
 }

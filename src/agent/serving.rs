@@ -57,7 +57,17 @@ pub(super) fn world(
         stats: statistics.samples.clone(),
         storage: statistics.storage.clone(),
         mounted: statistics.mounted.clone(),
+        volumes: volumes(config, values),
         desired: values.desired.1.clone(),
+    }
+}
+
+/// What is known of volumes alone.
+pub(super) fn volumes(config: &Config, values: &Values) -> serve::volumes::VolumeSources {
+    serve::volumes::VolumeSources {
+        root: config.paths.root.clone(),
+        memory: values.memory.1.clone(),
+        work: values.at_work.read(),
     }
 }
 

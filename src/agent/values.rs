@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::{mpsc, watch};
 
+use crate::act::volume::at_work::AtWork;
 use crate::model::api::ApiNode;
 use crate::model::changes::Changes;
 use crate::model::driver::{Drivers, Publications, Told};
@@ -50,6 +51,8 @@ pub(super) struct Values {
     pub(super) peers: Shared<Peers>,
     /// What the cluster says of its pod network.
     pub(super) cluster_network: Shared<ClusterNetwork>,
+    /// What is being done with volumes.
+    pub(super) at_work: AtWork,
     /// Asks for changes of static pods.
     pub(super) changes: Changes,
     /// Asks for pulls and imports of images.
@@ -84,6 +87,7 @@ impl Values {
             network: watch::channel(PodNetwork::default()),
             peers: watch::channel(Peers::Unknown),
             cluster_network: watch::channel(ClusterNetwork::Unknown),
+            at_work: AtWork::default(),
             changes,
             images,
             events,

@@ -12,6 +12,7 @@ use super::drivers;
 use super::loops::{self, Channels, NodeParts};
 use super::member::{Cluster, Member};
 use super::observation::{self, observation};
+use super::serving;
 use super::sources;
 use super::statistics::Statistics;
 use super::tasks::Tasks;
@@ -26,10 +27,12 @@ use crate::model::changes::{ChangeRequests, changes};
 use crate::model::event::Event;
 use crate::model::image_work::{ImageWorker, ImportRequest, PullRequest, image_worker};
 use crate::model::memory::Memory;
+use crate::model::pod::Desired;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::shutdown::ShutdownProgress;
 use crate::serve::health::Health;
+use crate::serve::volumes::VolumeSources;
 use crate::trace;
 
 /// The values that the rooms share, and the tasks so far. Dropped, it ends its tasks.
@@ -96,7 +99,13 @@ impl Wiring {
         parts.act.cgroups = parts.act.cgroups.counting(counters.clone());
         parts.act.counters = counters.clone();
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
-        parts.act.csi = CsiVolumes::open(&config.paths.root, values.drivers.1.clone(), counters.clone());
+        parts.act.at_work = values.at_work.clone();
+        parts.act.csi = CsiVolumes::open(
+            &config.paths.root,
+            values.drivers.1.clone(),
+            values.at_work.clone(),
+            counters.clone(),
+        );
         let unstaging = unstage::run(parts.act.csi.clone(), tasks.cancel.clone());
         tasks.spawn("unstaging of volumes", unstaging);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
@@ -146,6 +155,16 @@ impl Wiring {
     /// What loop 2 reports of pods.
     pub fn pods(&self) -> watch::Receiver<Arc<PodsReport>> {
         self.values.pods.1.clone()
+    }
+
+    /// What should run.
+    pub fn desired(&self) -> watch::Receiver<Arc<Desired>> {
+        self.values.desired.1.clone()
+    }
+
+    /// What is known of volumes alone.
+    pub fn volumes(&self) -> VolumeSources {
+        serving::volumes(&self.config, &self.values)
     }
 
     /// How far the end of all pods has come, while the machine is shutting down.

@@ -172,6 +172,7 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
         files: Default::default(),
         projects: ProjectIds::new(Path::new(agent::ETC), Assignment::Never),
         csi: Default::default(),
+        at_work: Default::default(),
         users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, 0),
         network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,

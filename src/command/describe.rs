@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use super::client::Client;
 use super::{CommandError, describe_node, describe_pod, pod_selection, print};
 use crate::serve::problem::{ProblemList, ReportedProblem};
+use crate::serve::volumes::wire::{ListedVolume, VolumeList};
 
 /// The options.
 #[derive(Debug, Clone)]
@@ -46,6 +47,7 @@ pub async fn run(
     };
     let warnings: ProblemList = client.object("/warnings").await?;
     let problems: ProblemList = client.object("/problems").await?;
+    let volumes: VolumeList = client.object("/volumes").await?;
     let namespace = options.namespace.as_deref();
     let here = |pod: &&Pod| namespace.is_none_or(|wanted| wanted == pod_selection::namespace(pod));
     let chosen: Vec<&Pod> = match names[..] {
@@ -62,7 +64,11 @@ pub async fn run(
             // A rejected manifest of the same name comes first.
             let all = problems.items.iter().chain(&warnings.items);
             let doubts: Vec<&ReportedProblem> = all.filter(|found| is_of(found, pod)).collect();
-            describe_pod::text(pod, &doubts, &own, now)
+            let volumes = volumes.items.iter();
+            let volumes: Vec<&ListedVolume> = volumes
+                .filter(|volume| volume.pod_uid == pod.metadata.uid)
+                .collect();
+            describe_pod::text(pod, &volumes, &doubts, &own, now)
         })
         .collect();
     print(out, &texts.join("\n\n"))

@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStatus, EnvVar, Event, Pod, PodSpec, PodStatus, Volume, VolumeMount,
+    Container, ContainerState, ContainerStatus, EnvVar, Event, Pod, PodSpec, PodStatus, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::describe_volumes;
 use super::description::{date, events, pairs};
 use super::outline::Outline;
 use super::pod_selection;
 use super::table::Table;
 use crate::model::{age, pod_row};
 use crate::serve::problem::ReportedProblem;
+use crate::serve::volumes::wire::ListedVolume;
 
 /// The text. `warnings` are those about its manifest, and why another manifest of the same name is not run.
 pub(super) fn text(
     pod: &Pod,
+    its_volumes: &[&ListedVolume],
     warnings: &[&ReportedProblem],
     its_events: &[&Event],
     now: Timestamp,
@@ -41,7 +44,11 @@ pub(super) fn text(
         conditions.row([condition.type_.clone(), condition.status.clone()]);
     }
     outline.table("Conditions", &conditions);
-    volumes(&mut outline, spec.volumes.as_deref().unwrap_or_default());
+    describe_volumes::volumes(
+        &mut outline,
+        spec.volumes.as_deref().unwrap_or_default(),
+        its_volumes,
+    );
     outline.field("QoS Class", status.qos_class.as_deref().unwrap_or("<unset>"));
     outline.fields("Node-Selectors", pairs(spec.node_selector.as_ref(), "="));
     outline.fields("Tolerations", tolerations(spec));
@@ -253,40 +260,6 @@ fn mounts(outline: &mut Outline, mounts: &[VolumeMount]) {
         })
         .collect();
     outline.words("Mounts", Some(&words));
-}
-
-fn volumes(outline: &mut Outline, volumes: &[Volume]) {
-    if volumes.is_empty() {
-        return outline.field("Volumes", "<none>");
-    }
-    outline.section("Volumes", |outline| {
-        for volume in volumes {
-            outline.section(&volume.name, |outline| one_volume(outline, volume));
-        }
-    });
-}
-
-fn one_volume(outline: &mut Outline, volume: &Volume) {
-    if let Some(directory) = &volume.empty_dir {
-        outline.field(
-            "Type",
-            "EmptyDir (a temporary directory that shares a pod's lifetime)",
-        );
-        outline.field("Medium", directory.medium.as_deref().unwrap_or_default());
-        let limit = directory.size_limit.as_ref().map(|limit| limit.0.as_str());
-        outline.field("SizeLimit", limit.unwrap_or("<unset>"));
-    } else if let Some(path) = &volume.host_path {
-        outline.field("Type", "HostPath (bare host directory volume)");
-        outline.field("Path", &path.path);
-        outline.field("HostPathType", path.type_.as_deref().unwrap_or_default());
-    } else {
-        // Any other volume type, by its name in the manifest.
-        let value = serde_json::to_value(volume).unwrap_or_default();
-        let kind = value
-            .as_object()
-            .and_then(|fields| fields.keys().find(|key| *key != "name"));
-        outline.field("Type", kind.map_or("<unknown>", String::as_str));
-    }
 }
 
 fn tolerations(spec: &PodSpec) -> impl Iterator<Item = String> {

@@ -9,13 +9,14 @@ use jiff::Timestamp;
 
 use super::beside::Beside;
 use super::client::Client;
+use super::options::Getting;
 use super::progress::Progress;
 use super::table::printable;
 use super::top::state::Containers;
 use super::{
     CommandError, attach, beside, check, cleanup, completions, copy, debug, describe, doctor, events, exec,
-    get, image_work, images, join, kubeconfig, logs, options, peer, port_forward, reset, start, terminal,
-    timeline, top, version,
+    get, get_volumes, image_work, images, join, kubeconfig, logs, options, peer, port_forward, reset, start,
+    terminal, timeline, top, version,
 };
 use crate::cli::{self, Cli, Command};
 use crate::config::Role;
@@ -60,8 +61,13 @@ fn ask_agent(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     match command {
         Command::Get(asked) => {
-            let (options, now) = (options::get_options(asked), Timestamp::now());
-            wait(get::run(client, &options, now, &mut out, &mut err))
+            let now = Timestamp::now();
+            match options::get_options(asked) {
+                Getting::Objects(options) => wait(get::run(client, &options, now, &mut out, &mut err)),
+                Getting::Volumes(options) => {
+                    wait(get_volumes::run(client, &options, now, &mut out, &mut err))
+                }
+            }
         }
         Command::Describe(asked) => {
             let (options, now) = (options::describe_options(asked), Timestamp::now());

@@ -243,7 +243,8 @@ fn pod_table(pods: &[&Pod], problems: &[&ReportedProblem], options: &Options, no
     table.text("")
 }
 
-fn yaml_text(value: &Value) -> Result<String, CommandError> {
+/// YAML as kubectl writes it.
+pub(super) fn yaml_text(value: &Value) -> Result<String, CommandError> {
     yaml::write::text(value).map_err(|error| CommandError::Answer(error.into()))
 }
 

@@ -1,26 +1,43 @@
 //! The options of each verb, of its part of the command line. Pure.
 
 use super::progress::Progress;
-use super::{attach, check, copy, debug, describe, events, exec, get, logs, port_forward, timeline};
-use crate::cli::{self, Output, Resource};
+use super::{
+    attach, check, copy, debug, describe, events, exec, get, get_volumes, logs, port_forward, timeline,
+};
+use crate::cli::{self, Described, Output, Resource};
 
-pub(super) fn get_options(asked: cli::Get) -> get::Options {
-    get::Options {
-        what: match asked.resource {
-            Resource::Pods => get::What::Pods(asked.names),
-            Resource::Node => get::What::Node,
-        },
+/// What `gantry get` gets.
+pub(super) enum Getting {
+    Objects(get::Options),
+    Volumes(get_volumes::Options),
+}
+
+pub(super) fn get_options(asked: cli::Get) -> Getting {
+    let what = match asked.resource {
+        Resource::Pods => get::What::Pods(asked.names),
+        Resource::Node => get::What::Node,
+        Resource::Volumes => {
+            return Getting::Volumes(get_volumes::Options {
+                pods: asked.names,
+                namespace: asked.namespace,
+                all_namespaces: asked.all_namespaces,
+                output: output(asked.output),
+            });
+        }
+    };
+    Getting::Objects(get::Options {
+        what,
         namespace: asked.namespace,
         all_namespaces: asked.all_namespaces,
         output: output(asked.output),
-    }
+    })
 }
 
 pub(super) fn describe_options(asked: cli::Describe) -> describe::Options {
     describe::Options {
         what: match asked.resource {
-            Resource::Pods => describe::What::Pods(asked.names),
-            Resource::Node => describe::What::Node,
+            Described::Pods => describe::What::Pods(asked.names),
+            Described::Node => describe::What::Node,
         },
         namespace: asked.namespace,
     }

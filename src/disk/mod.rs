@@ -7,6 +7,7 @@ pub mod beneath;
 pub mod group;
 pub mod json;
 pub mod loop_device;
+pub mod mount_points;
 pub mod project;
 pub mod tree;
 pub mod usage;

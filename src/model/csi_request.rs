@@ -76,6 +76,16 @@ impl Publishing {
     }
 }
 
+impl CsiRequest {
+    /// Where the pod's containers find it on the node.
+    pub fn path(&self) -> PathBuf {
+        match self.shape {
+            Shape::Block => self.places.device_link(&self.name),
+            Shape::FileSystem { .. } => self.places.target(&self.name),
+        }
+    }
+}
+
 /// What a container gets of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shape {

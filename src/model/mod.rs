@@ -57,6 +57,7 @@ pub mod collector;
 pub mod container;
 pub mod security;
 pub mod volume;
+pub mod volume_work;
 pub mod problem;
 pub mod projects;
 pub mod desired;

@@ -1,6 +1,6 @@
 //! The volumes of a pod.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::container::PullPolicy;
 use super::csi::InlineCsi;
@@ -105,4 +105,23 @@ pub enum Medium {
     Memory,
     /// Huge pages, of a size that the medium states or that the pod requests.
     HugePages(Option<Bytes>),
+}
+
+/// The plugin name of an emptyDir in paths.
+const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
+
+/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`. Volumes whose files the
+/// agent writes are based on an emptyDir, which has a marker file of its own name.
+pub fn ready_mark(path: &Path) -> PathBuf {
+    let mut parts = path.iter().rev();
+    let (volume, plugin) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let pod = path.ancestors().nth(3).unwrap_or(Path::new(""));
+    let plugins = pod.join("plugins");
+    let marked = match plugin == EMPTY_DIR {
+        true => plugins.join(plugin).join(volume),
+        false => plugins
+            .join(EMPTY_DIR)
+            .join(format!("wrapped_{}", volume.to_string_lossy())),
+    };
+    marked.join("ready")
 }

@@ -175,6 +175,7 @@ pub(crate) fn changing() -> Changing {
         stats: crate::stats::sampler::answering(crate::model::sample::stats::node()),
         storage: crate::stats::storage::answering(crate::model::sample::stats::storage()),
         mounted: crate::stats::mounted::answering(Default::default()),
+        volumes: Default::default(),
         desired: tokio::sync::watch::channel(Default::default()).1,
     };
     Changing {

@@ -35,6 +35,7 @@ mod system_logs;
 mod stats;
 pub mod timeline;
 pub mod top;
+pub mod volumes;
 mod world;
 mod zpages;
 
@@ -126,6 +127,7 @@ fn router(served: Served) -> Router {
         .route("/metrics/resource", get(metrics::answer_resource))
         .route("/stats/summary", get(stats::answer))
         .route("/top", get(top::answer))
+        .route("/volumes", get(volumes::answer))
         .route("/timeline/{namespace}/{name}", get(timeline::answer))
         .route("/logs/{namespace}/{pod}/{container}", get(logs::answer))
         .route("/ephemeralcontainers/{namespace}/{pod}", post(ephemeral::add))

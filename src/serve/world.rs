@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::health;
 use super::offered::Offered;
+use super::volumes::VolumeSources;
 use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::changes::Changes;
@@ -58,6 +59,8 @@ pub struct World {
     pub storage: stats::StorageHandle,
     /// What the volumes hold that are mounted for pods.
     pub mounted: stats::MountedHandle,
+    /// What is known of volumes alone.
+    pub volumes: VolumeSources,
     /// What should run, with the objects that pods refer to: which volume is whose.
     pub desired: watch::Receiver<Arc<Desired>>,
 }

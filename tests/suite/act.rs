@@ -48,6 +48,7 @@ impl Node {
             files: Default::default(),
             projects: Default::default(),
             csi: Default::default(),
+            at_work: Default::default(),
             users: PodUsers::of_pool(at.root.path(), IdPool::whole(65_536)),
             network_cache: NetworkCache(at.root.path().join("cni-results")),
             beginnings: mpsc::unbounded_channel().0,

@@ -30,7 +30,7 @@ use gantry::model::memory::Memory;
 use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
 };
-use gantry::model::pod::{DnsConfig, PodName};
+use gantry::model::pod::{Desired, DnsConfig, PodName};
 use gantry::model::pull_policy::Verification;
 use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
@@ -275,6 +275,22 @@ impl Machine {
         numbers.sum()
     }
 
+    /// What the agent's socket answers about volumes from.
+    pub(crate) fn volumes(
+        &self,
+    ) -> (
+        gantry::serve::volumes::VolumeSources,
+        watch::Receiver<Arc<Desired>>,
+    ) {
+        let wiring = &self.agent().wiring;
+        (wiring.volumes(), wiring.desired())
+    }
+
+    /// What is reported about the pods, as it changes.
+    pub(crate) fn reports(&self) -> watch::Receiver<Arc<PodsReport>> {
+        self.agent().pods.clone()
+    }
+
     /// How far a shutdown of the machine has come.
     pub(crate) fn shutdown_progress(&self) -> Option<ShutdownProgress> {
         *self.agent().wiring.shutdown_progress().borrow()
@@ -490,6 +506,7 @@ impl Agent {
             files: machine.files.clone(),
             projects: Default::default(),
             csi: Default::default(),
+            at_work: Default::default(),
             users: PodUsers::of_pool(root, IdPool::whole(65_536)),
             network_cache: NetworkCache(root.join("cni-results")),
             beginnings: beginnings_in,

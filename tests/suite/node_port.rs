@@ -90,6 +90,7 @@ async fn serve_from(directory: std::path::PathBuf) {
         stats: gantry::stats::requests().0,
         storage: gantry::stats::storage_requests().0,
         mounted: gantry::stats::mounted_requests().0,
+        volumes: Default::default(),
         desired: watch::channel(Default::default()).1,
     };
     // After the harness' own "test … ", which has no end of line yet.

@@ -41,6 +41,7 @@ mod shutdown;
 mod timelines;
 mod traces;
 mod user_namespaces;
+mod volumes;
 mod waits;
 mod work;
 

@@ -237,7 +237,7 @@ impl Service<http::Request<Body>> for Node {
                 "NodePublishVolume",
                 request,
                 |content, asked: m::PublishRequest| {
-                    std::fs::create_dir(&asked.target_path)?;
+                    std::fs::create_dir_all(&asked.target_path)?;
                     content.published.push(asked);
                     Ok(m::Empty {})
                 },
@@ -251,6 +251,13 @@ impl Service<http::Request<Body>> for Node {
                     Ok(m::Empty {})
                 },
             ),
+            Some("NodeUnstageVolume") => {
+                self.0
+                    .call("NodeUnstageVolume", request, |_, asked: m::UndoRequest| {
+                        let _ = std::fs::remove_dir(&asked.path);
+                        Ok(m::Empty {})
+                    })
+            }
             _ => self.0.call(
                 "NodeGetVolumeStats",
                 request,

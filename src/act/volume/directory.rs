@@ -3,26 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-
-/// The plugin name of an emptyDir in paths.
-const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
-
-/// `<pod>/plugins/<plugin>/<volume>/ready` of the volume `<pod>/volumes/<plugin>/<volume>`. Volumes whose files the
-/// agent writes are based on an emptyDir, which has a marker file of its own name.
-pub(super) fn ready_mark(path: &Path) -> PathBuf {
-    let mut parts = path.iter().rev();
-    let (volume, plugin) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let pod = path.ancestors().nth(3).unwrap_or(Path::new(""));
-    let plugins = pod.join("plugins");
-    let marked = match plugin == EMPTY_DIR {
-        true => plugins.join(plugin).join(volume),
-        false => plugins
-            .join(EMPTY_DIR)
-            .join(format!("wrapped_{}", volume.to_string_lossy())),
-    };
-    marked.join("ready")
-}
+use std::path::Path;
 
 pub(super) fn set_ready(mark: &Path) -> io::Result<()> {
     let dir = mark.parent().expect("the marker file has a parent directory");

@@ -6,9 +6,10 @@ use std::path::Path;
 use nix::mount::MsFlags;
 use nix::sys::statfs::{HUGETLBFS_MAGIC, statfs};
 
-use super::directory::{give_to_group, make_open_dir, ready_mark, set_ready};
+use super::directory::{give_to_group, make_open_dir, set_ready};
 use crate::act::mount;
 use crate::model::resources::Bytes;
+use crate::model::volume::ready_mark;
 
 /// Makes a volume of pages of that size, or finds it made. What is in it counts against the limits of the containers that
 /// have written it, so it needs no size of its own.

@@ -97,6 +97,7 @@ impl Served {
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             mounted: gantry::stats::mounted_requests().0,
+            volumes: Default::default(),
             desired: tokio::sync::watch::channel(Default::default()).1,
             offered: Arc::default(),
         };

@@ -92,6 +92,27 @@ spec:
         node.prints(&["logs", "-c", "writer", "shared-node-1"])
             .starts_with("tmpfs /memory tmpfs rw")
     );
+    let volumes = node.prints(&["get", "volumes", "shared", "-o", "wide"]);
+    let of = |name: &str| {
+        volumes
+            .lines()
+            .find(|line| line.split_whitespace().nth(1) == Some(name))
+    };
+    for (name, source) in [("disk", "<none>"), ("memory", "Memory")] {
+        let line = of(name).unwrap_or_else(|| panic!("{name}: {volumes}"));
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(
+            cells[..5],
+            ["shared-node-1", name, "emptyDir", source, "Mounted"],
+            "{volumes}"
+        );
+        assert!(
+            line.ends_with(&format!("/volumes/kubernetes.io~empty-dir/{name}")),
+            "{volumes}"
+        );
+    }
+    let described = node.prints(&["describe", "pod", "shared"]);
+    assert!(described.contains("server:/www (ro)"), "{described}");
 }
 
 pub fn a_variable_of_a_file_is_what_an_init_container_wrote(node: &mut Node) {

@@ -102,6 +102,7 @@ impl Node {
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             mounted: gantry::stats::mounted_requests().0,
+            volumes: Default::default(),
             desired: watch::channel(Default::default()).1,
             offered: Arc::new(Offered {
                 checkpoints: Some(Checkpoints::new(at("checkpoints"))),

@@ -35,6 +35,7 @@ fn serve(machine: &Machine) -> Client {
         stats: gantry::stats::requests().0,
         storage: gantry::stats::storage_requests().0,
         mounted: gantry::stats::mounted_requests().0,
+        volumes: Default::default(),
         desired: watch::channel(Default::default()).1,
         offered: Arc::default(),
     };

@@ -86,6 +86,7 @@ impl Serving {
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             mounted: gantry::stats::mounted_requests().0,
+            volumes: Default::default(),
             desired: watch::channel(Default::default()).1,
         };
         tasks.spawn(async move {

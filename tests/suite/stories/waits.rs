@@ -11,6 +11,7 @@ use gantry::act::files::FilePlaces;
 use nix::mount::{MsFlags, mount};
 use tokio::time::Instant;
 
+use super::volumes;
 use crate::agent::{Machine, full_name, manifest, state};
 
 /// How many pods name what never answers.
@@ -290,4 +291,35 @@ async fn a_message_on_a_dead_file_system_is_given_up_and_the_end_of_the_containe
         message,
         format!("Error on reading termination log {host}: {host}: no answer within 1 s")
     );
+}
+
+#[tokio::test]
+async fn volumes_on_dead_file_systems_are_listed_with_what_they_wait_for() {
+    if !in_own_namespaces("volumes_on_dead_file_systems_are_listed_with_what_they_wait_for") {
+        return;
+    }
+    let machine = Machine::started().await;
+    let _plugin = volumes::start_plugin(&machine);
+    let client = volumes::serve(&machine);
+    machine.write("web.yaml", volumes::POD);
+    machine.running("web").await;
+    let is_mounted = |one: &serde_json::Value| one["state"] == "Mounted";
+    let before = volumes::volume(&client, "driven", is_mounted).await;
+    let _server = dead_file_system(Path::new(before["path"].as_str().unwrap()));
+    assert_eq!(volumes::volume(&client, "driven", is_mounted).await, before);
+
+    let dead = machine.at.root.path().join("dead");
+    std::fs::create_dir(&dead).unwrap();
+    let _other = dead_file_system(&dead);
+    let spec = format!(
+        "volumes: [{{name: gone, hostPath: {{path: {}/x, type: Directory}}}}]",
+        dead.display()
+    );
+    let c = "name: c, image: demo:1, volumeMounts: [{name: gone, mountPath: /v}]";
+    machine.write("bad.yaml", &manifest("bad", &spec, &[c]));
+    let gone = volumes::volume(&client, "gone", |one| one["state"] == "Waiting").await;
+    let message = format!("waiting for the file system at {}/x", dead.display());
+    assert_eq!(gone["message"], message);
+    machine.delete("web.yaml");
+    machine.delete("bad.yaml");
 }

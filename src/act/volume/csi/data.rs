@@ -5,16 +5,22 @@ use std::io;
 use std::path::Path;
 
 use crate::act::mount;
+use crate::disk::json;
 use crate::disk::write::{self, Writing};
-use crate::model::csi_request::{DATA_FILE, VolumeData};
+use crate::model::csi_request::{DATA_FILE, LONGEST_DATA, VolumeData};
 
-/// Writes the data file in a directory, atomically; creates the directory.
+/// Writes the data file in a directory, atomically; creates the directory. A file that says so already stays, so that the
+/// directory is as old as what is in it: that is since when the volume is mounted, for people who ask.
 pub(super) fn save(dir: &Path, data: &VolumeData) -> io::Result<()> {
+    let path = dir.join(DATA_FILE);
+    if json::read(&path, LONGEST_DATA).is_ok_and(|found| found.as_ref() == Some(data)) {
+        return Ok(());
+    }
     let writing = Writing {
         directories: 0o750,
         ..Writing::within_umask()
     };
-    write::write(&dir.join(DATA_FILE), &serde_json::to_vec(data)?, writing)
+    write::write(&path, &serde_json::to_vec(data)?, writing)
 }
 
 /// Removes an empty directory, if it is there, and nothing is mounted on it. What is mounted is not touched: it may hang.

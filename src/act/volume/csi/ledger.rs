@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::entry::{Device, Effect, Entry, Turn};
 use super::found;
+use crate::act::volume::at_work::AtWork;
 use crate::counters::Counters;
 use crate::csi::Socket;
 use crate::model::csi_request::CsiRequest;
@@ -32,12 +33,18 @@ struct Inner {
     mounted: watch::Sender<Arc<MountedVolumes>>,
     /// Counts the pods that have left a volume.
     left: watch::Sender<u64>,
+    at_work: AtWork,
     counters: Arc<Counters>,
 }
 
 impl CsiVolumes {
     /// Reads what is below `root`, the directory of the node's state. What cannot be read is logged and left alone.
-    pub fn open(root: &Path, drivers: watch::Receiver<Arc<Drivers>>, counters: Arc<Counters>) -> CsiVolumes {
+    pub fn open(
+        root: &Path,
+        drivers: watch::Receiver<Arc<Drivers>>,
+        at_work: AtWork,
+        counters: Arc<Counters>,
+    ) -> CsiVolumes {
         let entries = found::read(root).unwrap_or_else(|error| {
             tracing::error!("cannot read which volumes of drivers are on the node: {error}");
             BTreeMap::new()
@@ -48,6 +55,7 @@ impl CsiVolumes {
             entries: Mutex::new(entries),
             mounted: watch::channel(Arc::default()).0,
             left: watch::channel(0).0,
+            at_work,
             counters,
         }));
         volumes.publish(&volumes.entries());
@@ -62,6 +70,11 @@ impl CsiVolumes {
     /// Grows whenever a pod has left a volume, which another may wait for.
     pub fn left(&self) -> watch::Receiver<u64> {
         self.0.left.subscribe()
+    }
+
+    /// Says what is being done with them.
+    pub(super) fn at_work(&self) -> &AtWork {
+        &self.0.at_work
     }
 
     /// The drivers; `None`: where pods are removed without them, what they have mounted is only unmounted.
@@ -222,6 +235,7 @@ impl Default for CsiVolumes {
             entries: Mutex::default(),
             mounted: watch::channel(Arc::default()).0,
             left: watch::channel(0).0,
+            at_work: AtWork::default(),
             counters: Arc::default(),
         }))
     }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use super::entry::{Device, Effect as Came, is_staged};
 use super::ledger::CsiVolumes;
@@ -14,6 +13,7 @@ use crate::act::effect::Effect;
 use crate::act::failure::{abandoned, failure};
 use crate::act::files::Whose;
 use crate::act::off_thread::off_thread;
+use crate::act::volume::at_work::{AtWork, Working};
 use crate::act::volume::bind;
 use crate::csi::CsiError;
 use crate::disk::write::remove_if_there;
@@ -25,6 +25,10 @@ use crate::model::pod::PodUid;
 use crate::model::reason;
 use crate::model::request::set_up_slow;
 use crate::model::security::GroupChange;
+use crate::model::volume_work::{Awaited, Goal};
+
+/// What a volume waits for first that several pods use.
+const TURN: &str = "another pod's call about the same volume";
 
 /// Published, for now.
 const RECURRING: Effect = Effect {
@@ -34,31 +38,40 @@ const RECURRING: Effect = Effect {
 
 /// What is waited for.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<&'static str>);
-
-impl Default for Progress {
-    fn default() -> Progress {
-        Progress(Mutex::new("another pod's call about the same volume"))
-    }
+pub(super) struct Progress {
+    working: Working,
+    driver: String,
 }
 
 impl Progress {
-    fn set(&self, what: &'static str) {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = what;
+    /// Begins with the wait for the volume's turn.
+    pub(super) fn begin(at_work: &AtWork, pod: &PodUid, request: &CsiRequest) -> Progress {
+        let path = request.path();
+        let driver = request.driver.clone();
+        let goal = match request.publishing {
+            Publishing::Again => Goal::Refresh,
+            Publishing::Once | Publishing::Recurring => Goal::SetUp,
+        };
+        let awaited = Awaited::Driver {
+            what: TURN,
+            driver: driver.clone(),
+        };
+        Progress {
+            working: at_work.begin(pod, &path, goal, awaited),
+            driver,
+        }
     }
 
-    fn now(&self) -> &'static str {
-        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn set(&self, what: &'static str) {
+        let driver = self.driver.clone();
+        self.working.waits_for(Awaited::Driver { what, driver });
     }
 }
 
 /// Makes the volume available to the pod, or finds it so.
 pub(in crate::act) async fn ensure(work: &Work<'_>, request: CsiRequest) -> Result<Effect, StepError> {
-    let progress = Progress::default();
-    let what = || {
-        let call = format!("{} of driver {}", progress.now(), request.driver);
-        set_up_slow(&request.name, &call)
-    };
+    let progress = Progress::begin(&work.context.at_work, work.uid, &request);
+    let what = || set_up_slow(&request.name, &progress.working.awaited());
     let working = published(work, &request, &progress);
     let reason = match request.shape {
         Shape::Block => reason::pod::FAILED_MAP,

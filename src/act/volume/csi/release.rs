@@ -12,6 +12,7 @@ use crate::csi::messages::UndoRequest;
 use crate::disk::write::remove_if_there;
 use crate::model::csi_request::{CsiPlaces, DATA_FILE};
 use crate::model::pod::PodUid;
+use crate::model::volume_work::{Awaited, Goal};
 
 /// Takes them down; does nothing to a pod without such volumes. No part of them is mounted any more. The error is for
 /// people.
@@ -62,6 +63,9 @@ async fn unpublish(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name:
         return Ok(());
     };
     let device = Device::new(data, Place::Files);
+    let _working = volumes
+        .at_work()
+        .begin(uid, &target, Goal::TakeDown, unpublishing(&device));
     let turn = volumes.turn(&device);
     let _held = turn.take().await;
     undo(volumes, &device, uid, &target).await.map_err(failed)?;
@@ -79,6 +83,10 @@ async fn unmap(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name: &st
     let device = off_thread(move || Ok(block(&root, &of))).await.map_err(io)?;
     let target = places.device_target(name);
     if let Some(device) = device {
+        let link = places.device_link(name);
+        let _working = volumes
+            .at_work()
+            .begin(uid, &link, Goal::TakeDown, unpublishing(&device));
         let turn = volumes.turn(&device);
         let _held = turn.take().await;
         undo(volumes, &device, uid, &target).await.map_err(failed)?;
@@ -88,6 +96,13 @@ async fn unmap(volumes: &CsiVolumes, uid: &PodUid, places: &CsiPlaces, name: &st
         return Ok(());
     }
     device::unlink(places, name).await.map_err(io)
+}
+
+fn unpublishing(device: &Device) -> Awaited {
+    Awaited::Driver {
+        what: "NodeUnpublishVolume",
+        driver: device.driver.clone(),
+    }
 }
 
 async fn undo(volumes: &CsiVolumes, device: &Device, uid: &PodUid, target: &Path) -> Result<(), String> {

@@ -25,6 +25,7 @@ use tonic_prost::ProstCodec;
 use super::ledger::CsiVolumes;
 use super::publish::{Progress, bring};
 use super::{data, release, unstage};
+use crate::act::volume::at_work::AtWork;
 use crate::csi::messages as m;
 use crate::disk::tree::{self, Mounts};
 use crate::model::csi::Lifecycle;
@@ -247,7 +248,7 @@ struct Agent {
 
 impl Agent {
     fn start(root: &Path, drivers: &watch::Sender<Arc<Drivers>>) -> Agent {
-        let volumes = CsiVolumes::open(root, drivers.subscribe(), Arc::default());
+        let volumes = CsiVolumes::open(root, drivers.subscribe(), AtWork::default(), Arc::default());
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         runtime.spawn(unstage::run(volumes.clone(), CancellationToken::new()));
@@ -314,7 +315,10 @@ impl World {
         let request = request(&self.root, pod, volume);
         let volumes = self.agent.volumes.clone();
         let (user, asked) = (pod.clone(), request.clone());
-        let work = async move { bring(&volumes, &user, &asked, &Progress::default()).await };
+        let work = async move {
+            let progress = Progress::begin(volumes.at_work(), &user, &asked);
+            bring(&volumes, &user, &asked, &progress).await
+        };
         if let Some(Ok(())) = self.work(work).await {
             let account = self.fake.account.lock().unwrap();
             let target = request.places.target(&request.name);

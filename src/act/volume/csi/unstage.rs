@@ -19,6 +19,7 @@ use crate::disk::write::remove_if_there;
 use crate::model::backoff::{Doubling, Waits};
 use crate::model::csi_request::{DATA_FILE, GLOBAL_MOUNT, device_dir, device_stage, stage_dir};
 use crate::model::driver::Ability;
+use crate::model::volume_work::{Staged, Unstaging};
 
 /// The waits after failures (`exponentialbackoff` in `pkg/util/goroutinemap`).
 const WAITS: Doubling = Doubling::new(Duration::from_millis(500), Duration::from_secs(122));
@@ -47,13 +48,21 @@ pub async fn run(volumes: CsiVolumes, cancel: CancellationToken) {
         drivers.mark_unchanged();
         let unused = volumes.unused();
         failing.retain(|device, _| unused.contains(device));
+        volumes
+            .at_work()
+            .only_unstaging(&unused.iter().map(staged).collect());
         let now = Instant::now();
         for device in unused {
             let waits = failing.get(&device).is_some_and(|failing| failing.until > now);
-            // Whether it is known at all, and so whether anything is to be done, only a registration tells.
-            if waits || busy.contains(&device) || volumes.driver(&device.driver).is_none() {
+            if waits || busy.contains(&device) {
                 continue;
             }
+            // Whether it is known at all, and so whether anything is to be done, only a registration tells.
+            if volumes.driver(&device.driver).is_none() {
+                volumes.at_work().unstaging(staged(&device), Unstaging::NoDriver);
+                continue;
+            }
+            volumes.at_work().unstaging(staged(&device), Unstaging::Calling);
             busy.insert(device.clone());
             let volumes = volumes.clone();
             calls.spawn(async move {
@@ -72,11 +81,22 @@ pub async fn run(volumes: CsiVolumes, cancel: CancellationToken) {
             Some(done) = calls.join_next() => {
                 if let Ok((device, result)) = done {
                     busy.remove(&device);
+                    if let Err(why) = &result {
+                        let failed = Unstaging::Failed(why.clone());
+                        volumes.at_work().unstaging(staged(&device), failed);
+                    }
                     note(&mut failing, device, result);
                 }
             }
             () = tokio::time::sleep_until(next) => {}
         }
+    }
+}
+
+fn staged(device: &Device) -> Staged {
+    Staged {
+        driver: device.driver.clone(),
+        handle: device.handle.clone(),
     }
 }
 
