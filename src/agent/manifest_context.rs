@@ -1,7 +1,7 @@
 //! What the configuration says about manifests.
 
 use crate::config::Config;
-use crate::manifest::{ManifestContext, RuntimeClasses};
+use crate::manifest::{ManifestContext, RestartAll, RuntimeClasses};
 
 /// The parts of the configuration that a pod's manifest is checked against.
 pub(crate) fn manifest_context(config: &Config) -> ManifestContext {
@@ -14,5 +14,9 @@ pub(crate) fn manifest_context(config: &Config) -> ManifestContext {
             None => RuntimeClasses::Nowhere,
         },
         stop_signals: config.pods.stop_signals,
+        restart_all: match config.pods.restart_all {
+            true => RestartAll::Enabled,
+            false => RestartAll::Disabled,
+        },
     }
 }

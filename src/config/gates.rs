@@ -12,6 +12,9 @@ pub(super) const PROJECT_QUOTAS: &str = "LocalStorageCapacityIsolationFSQuotaMon
 /// Whether containers may state the signal that ends them (KEP-4960).
 pub(super) const STOP_SIGNALS: &str = "ContainerStopSignals";
 
+/// Whether the end of a container may restart all containers of its pod (KEP-5532).
+pub(super) const RESTART_ALL: &str = "RestartAllContainersOnContainerExits";
+
 /// Whether storage drivers are asked if their volumes are well (KEP-1432).
 pub(super) const VOLUME_HEALTH: &str = "CSIVolumeHealth";
 
@@ -33,6 +36,7 @@ const GATES: &[(&str, Stage, bool)] = &[
     (SHUTDOWN_BY_PRIORITY, Beta, true),
     ("KubeletEnsureSecretPulledImages", Beta, true),
     (PROJECT_QUOTAS, Beta, true),
+    (RESTART_ALL, Beta, true),
     ("RotateKubeletServerCertificate", Beta, true),
 ];
 

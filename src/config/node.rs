@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::error::ConfigError;
-use super::{Config, Enforce};
+use super::{Config, Enforce, gates};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts, NodePolicy, NodeSettings};
 use crate::model::pod::DnsConfig;
 use crate::model::pod_network::PodNetwork;
@@ -166,6 +166,14 @@ impl Config {
         }
     }
 
+    /// The declared features whose gates are on: by them the scheduler finds a node for a pod that needs one
+    /// (`component-helpers/nodedeclaredfeatures`).
+    fn declared_features(&self) -> Vec<&'static str> {
+        let all = [(gates::RESTART_ALL, self.pods.restart_all)];
+        let on = all.into_iter().filter(|(_, is_on)| *is_on);
+        on.map(|(name, _)| name).collect()
+    }
+
     /// What the node reports about itself. The network module sets the pod CIDR later.
     pub fn node_settings(&self, facts: &MachineFacts, addresses: Vec<IpAddr>) -> NodeSettings {
         let by_cores = self
@@ -183,6 +191,7 @@ impl Config {
             max_images: self.node.max_images,
             port: self.serve.api_port,
             labels: self.node.labels.clone(),
+            declared_features: self.declared_features(),
             network: PodNetwork::default(),
         }
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::context::ManifestContext;
+use super::context::{ManifestContext, RestartAll};
 use super::defaults;
 use super::path::{Fault, Faults, FieldPath};
 use super::validate::{border, unsupported};
@@ -16,6 +16,7 @@ use crate::model::bounds;
 use crate::model::labels;
 use crate::model::pod::{Pod, PodName, Problem, Source};
 use crate::model::reference::references;
+use crate::model::restart::RestartAction;
 
 /// Checks that a pod's namespace, name and UID are valid; without them it cannot be run, stopped or reported.
 pub fn check_identity(metadata: &ObjectMeta) -> Result<(), Problem> {
@@ -58,16 +59,30 @@ pub fn read(mut object: k8s::Pod, context: &ManifestContext, seen: Timestamp) ->
         seen,
     );
     defaults::apply(&mut object);
-    let pod = Pod {
+    let mut pod = Pod {
         forbidden_sysctl: forbidden,
         ..convert::pod(object, Source::Api, seen, &mut faults)
     };
+    if context.restart_all == RestartAll::Disabled {
+        leave_to_policies(&mut pod);
+    }
     if references(&pod).len() > bounds::POD_REFERENCES {
         faults.add(&FieldPath::default().field("spec"), bounds::references_exceeded());
     }
     match faults.is_empty() || goes {
         true => Ok(pod),
         false => Err(refused(faults, &name)),
+    }
+}
+
+/// Without its feature gate, the action that restarts all containers is none (`ContainerShouldRestart` in
+/// `pkg/api/v1/pod/util.go`): an API server with the gate has pods with it on nodes without it.
+fn leave_to_policies(pod: &mut Pod) {
+    let containers = pod.init_containers.iter_mut().chain(&mut pod.containers);
+    for rule in containers.flat_map(|container| &mut container.restart_rules) {
+        if rule.action == RestartAction::RestartAllContainers {
+            rule.action = RestartAction::ByPolicy;
+        }
     }
 }
 
@@ -118,6 +133,27 @@ mod tests {
         }}))
         .unwrap();
         assert_eq!((pod.source, pod.uid.0.as_str()), (Source::Api, "u"));
+    }
+
+    #[test]
+    fn without_its_feature_gate_the_restart_of_all_containers_is_left_to_the_policy() {
+        let object = serde_json::json!({
+            "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+            "spec": {"containers": [{"name": "c", "image": "i:1", "restartPolicy": "Never", "restartPolicyRules": [
+                {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [1]}},
+            ]}]},
+        });
+        let object: k8s::Pod = serde_json::from_value(object).unwrap();
+        let restarts = |restart_all| {
+            let context = ManifestContext {
+                restart_all,
+                ..ManifestContext::default()
+            };
+            let pod = read(object.clone(), &context, Timestamp::UNIX_EPOCH).unwrap();
+            (pod.may_restart_all(), pod.containers[0].restarts_after(1))
+        };
+        assert_eq!(restarts(RestartAll::Enabled), (true, true));
+        assert_eq!(restarts(RestartAll::Disabled), (false, false));
     }
 
     #[test]

@@ -13,6 +13,18 @@ pub struct ManifestContext {
     pub classes: RuntimeClasses,
     /// Whether containers may state stop signals (the feature gate `ContainerStopSignals`).
     pub stop_signals: bool,
+    /// Whether the end of a container may restart all of its pod.
+    pub restart_all: RestartAll,
+}
+
+/// The feature gate `RestartAllContainersOnContainerExits` (KEP-5532).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RestartAll {
+    /// It is on.
+    #[default]
+    Enabled,
+    /// It is off: a static pod may not ask for it, and in an API pod the container's policy decides.
+    Disabled,
 }
 
 /// Where the RuntimeClasses of static pods come from.

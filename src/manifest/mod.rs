@@ -36,7 +36,7 @@ use crate::model::pod::{Pod, Problem};
 
 pub use added::add as add_ephemeral;
 pub use api_pod::{check_identity, read as read_api_pod};
-pub use context::{ManifestContext, RuntimeClasses};
+pub use context::{ManifestContext, RestartAll, RuntimeClasses};
 pub(crate) use decode::object::key_complaint;
 pub(crate) use read::{Json, ReadObject, ReadPod};
 pub(crate) use static_pod::{name as static_pod_name, seen_at};

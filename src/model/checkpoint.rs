@@ -36,7 +36,8 @@ pub struct Checkpoint {
     /// Why the node ended the pod. Recorded before anything is stopped, so that it holds whatever the clock says later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<End>,
-    /// Instances that were stopped to be restarted, whatever the restart policy says: runtime id by container.
+    /// Instances that were stopped to be restarted, alone or with all others, whatever the restart policy says: runtime
+    /// id by container.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub restarting: BTreeMap<String, String>,
 }

@@ -3,7 +3,7 @@
 use super::port::Port;
 use super::probe::{Lifecycle, Probes};
 use super::resources::Resources;
-use super::restart::{RestartPolicy, RestartRule};
+use super::restart::{self, RestartAction, RestartPolicy, RestartRule};
 use super::security::ContainerSecurity;
 use super::value::{EnvFrom, EnvValue, SubPath};
 
@@ -50,7 +50,7 @@ pub struct Container {
     pub tty: bool,
     /// Its restart policy: its own if stated, else the pod's.
     pub restart: RestartPolicy,
-    /// `restartPolicyRules`: exit codes after which it is restarted regardless of the policy.
+    /// `restartPolicyRules`: what follows certain exit codes, regardless of the policy.
     pub restart_rules: Vec<RestartRule>,
     /// An init container with `restartPolicy: Always`.
     pub sidecar: bool,
@@ -66,9 +66,17 @@ pub struct Container {
 }
 
 impl Container {
-    /// Whether it is restarted after this exit code.
+    /// Whether it is restarted after this exit code, alone or with all others.
     pub fn restarts_after(&self, code: i32) -> bool {
-        self.restart_rules.iter().any(|rule| rule.applies(code)) || self.restart.restarts_after(code)
+        match restart::action_after(&self.restart_rules, code) {
+            RestartAction::Restart | RestartAction::RestartAllContainers => true,
+            RestartAction::ByPolicy => self.restart.restarts_after(code),
+        }
+    }
+
+    /// Whether all containers of its pod are restarted after this exit code.
+    pub fn restarts_all_after(&self, code: i32) -> bool {
+        restart::action_after(&self.restart_rules, code) == RestartAction::RestartAllContainers
     }
 }
 

@@ -302,6 +302,8 @@ pub struct NodeSettings {
     pub port: u16,
     /// Labels to register with.
     pub labels: BTreeMap<String, String>,
+    /// The declared features that feature gates enable (`status.declaredFeatures`).
+    pub declared_features: Vec<&'static str>,
     /// The pod network, as far as gantry provides it.
     pub network: PodNetwork,
 }

@@ -19,6 +19,7 @@ pub use super::host_path::HostPathKind;
 pub use super::pod_name::{NameParts, PodName, PodUid};
 pub use super::port::{Port, Protocol};
 pub use super::problem::{Problem, ProblemKind};
+use super::restart::RestartAction;
 pub use super::restart::RestartPolicy;
 pub use super::security::{ContainerSecurity, GroupChange, PodSecurity, Profile, SeLinux};
 pub use super::volume::{ClaimOrigin, ImageVolume, Medium, Volume, VolumeSource};
@@ -138,6 +139,15 @@ impl Pod {
     /// The containers of its definition, in the order in which they start: init containers first.
     pub fn own_containers(&self) -> impl Iterator<Item = &Container> {
         self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// Whether the end of one of its containers may restart all of them (`AllContainersCouldRestart` in
+    /// `pkg/api/v1/pod/util.go`).
+    pub fn may_restart_all(&self) -> bool {
+        let mut rules = self
+            .own_containers()
+            .flat_map(|container| &container.restart_rules);
+        rules.any(|rule| rule.action == RestartAction::RestartAllContainers)
     }
 
     /// The volumes that are images, by name.

@@ -32,6 +32,8 @@ pub mod waiting {
     pub const CREATE_CONTAINER_ERROR: &str = "CreateContainerError";
     /// The runtime did not start it.
     pub const RUN_CONTAINER_ERROR: &str = "RunContainerError";
+    /// It was removed to be restarted with all other containers of its pod.
+    pub const RESTARTING_ALL_CONTAINERS: &str = "RestartingAllContainers";
     /// Its post-start hook failed, so it was stopped.
     pub const POST_START_HOOK_ERROR: &str = "PostStartHookError";
 }

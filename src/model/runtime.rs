@@ -10,7 +10,7 @@ use super::allocation::Allocation;
 use super::checkpoint::Checkpoint;
 use super::health::{Health, Verdict};
 use super::labels;
-use super::pod::{Container, PodName, PodUid};
+use super::pod::{Container, Pod, PodName, PodUid};
 use super::probe::{Hook, ProbeKind};
 use super::stop_signal::StopSignal;
 
@@ -136,6 +136,20 @@ impl ObservedPod {
         let saved = self.checkpoint.as_ref().map(|saved| &saved.restarting);
         let noted = saved.and_then(|restarting| restarting.get(&instance.name));
         instance.finished().is_some() && noted == Some(&instance.id)
+    }
+
+    /// The ended container that restarts all containers of the pod (`ShouldAllContainersRestart` in
+    /// `pkg/kubelet/container/helpers.go`): the first one whose exit code a rule with that action matches. An instance
+    /// that was stopped to be restarted has not ended by itself.
+    pub fn restarts_all(&self, pod: &Pod) -> Option<&ObservedContainer> {
+        pod.own_containers().find_map(|container| {
+            let newest = self.container(&container.name)?;
+            let restarts_all = match newest.state {
+                ContainerState::Exited { code, .. } => container.restarts_all_after(code),
+                _ => false,
+            };
+            (restarts_all && !self.is_restarting(newest)).then_some(newest)
+        })
     }
 
     /// Whether any part of it is alive: a container that may run, or a ready sandbox.

@@ -10,6 +10,7 @@ mod start;
 mod teardown;
 pub mod gc;
 pub mod restart;
+mod restart_all;
 pub(crate) mod interrupt;
 pub mod admit;
 pub mod resize;

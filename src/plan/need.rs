@@ -16,6 +16,8 @@ pub(super) enum Need<'a> {
     End,
     /// A sandbox with that attempt number, and these containers in it.
     Sandbox { attempt: u32, start: Vec<&'a Container> },
+    /// All containers anew, because of the end of this one.
+    RestartAll(&'a ObservedContainer),
     /// Containers, in the existing sandbox.
     Containers {
         sandbox: &'a Sandbox,
@@ -41,6 +43,11 @@ pub(super) fn has_come_to_its_end(pod: &Pod, seen: &ObservedPod) -> bool {
 /// Compares desired and observed state. Not called for a pod that the node has decided to end, or that is being
 /// deleted.
 pub(super) fn need<'a>(pod: &'a Pod, seen: &'a ObservedPod) -> Need<'a> {
+    // A pod that has ended by itself stays ended (`GenerateAllContainersRestartingCondition` in
+    // `pkg/kubelet/status/generate.go`).
+    if let Some(source) = seen.restarts_all(pod).filter(|_| !has_ended(pod, seen)) {
+        return Need::RestartAll(source);
+    }
     match seen.usable_sandbox(pod.namespaces.host_network) {
         Some(sandbox) => in_sandbox(pod, seen, sandbox),
         None => {
@@ -384,7 +391,7 @@ mod tests {
     use crate::model::checkpoint::Checkpoint;
     use crate::model::health::Health;
     use crate::model::probe::{Action, Probe};
-    use crate::model::restart::RestartRule;
+    use crate::model::restart::{ExitCodes, RestartAction, RestartRule};
     use crate::model::sample::{self, exited, instance, running, sandbox};
 
     use RestartPolicy::{Always, Never, OnFailure};
@@ -412,6 +419,7 @@ mod tests {
     /// What is stopped, with its own grace period if it has one, and what is started.
     fn text(need: &Need<'_>) -> String {
         match need {
+            Need::RestartAll(source) => format!("all, because of {}", source.id),
             Need::End => "end".to_owned(),
             Need::Sandbox { start, .. } => format!("sandbox, start {}", start.len()),
             Need::Containers { stop, start, .. } => {
@@ -464,7 +472,12 @@ mod tests {
             true => format!("stop c 7s (Container c failed {kind} probe, will be restarted), start c"),
             false => format!("stop c 7s (Container c failed {kind} probe)"),
         };
-        let rules = || vec![RestartRule::In(vec![0, 137, 143])];
+        let rules = || {
+            vec![RestartRule {
+                codes: ExitCodes::In(vec![0, 137, 143]),
+                action: RestartAction::Restart,
+            }]
+        };
         for (restart, restarts) in [(Always, true), (OnFailure, true), (Never, false)] {
             for (startup, liveness, is_changed, expected) in [
                 (Success, Success, false, String::new()),

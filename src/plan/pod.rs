@@ -6,7 +6,7 @@ use super::context::PlanContext;
 use super::need::{Need, need};
 use super::start::{self, Stages};
 use super::teardown::{self, Ending};
-use super::{PlanView, gc, restart};
+use super::{PlanView, gc, restart, restart_all};
 use crate::model::end::End;
 use crate::model::memory::{FailedWork, PodMemory, Remains};
 use crate::model::node::NodePolicy;
@@ -134,7 +134,7 @@ fn plan_pod(context: PlanContext<'_>) -> Plan {
     };
     let direction = match need {
         Need::End => Direction::Down,
-        Need::Sandbox { .. } | Need::Containers { .. } => Direction::Up,
+        Need::Sandbox { .. } | Need::Containers { .. } | Need::RestartAll(_) => Direction::Up,
     };
     if let Some(wait) = failure_holds(memory, direction, now) {
         return wait;
@@ -143,6 +143,7 @@ fn plan_pod(context: PlanContext<'_>) -> Plan {
     let answered = !start::lacks_answers(context);
     let Stages { stages, waits_until } = match need {
         Need::End => return plan_end(context),
+        Need::RestartAll(source) => restart_all::stages(context, source),
         Need::Sandbox { .. } if !answered => Stages::default(),
         Need::Sandbox { attempt, start } => start::in_new_sandbox(context, attempt, &start),
         Need::Containers { sandbox, stop, start } => {
@@ -283,7 +284,7 @@ mod tests {
     use crate::model::pod::{Deletion, Mount, Volume, VolumeSource};
     use crate::model::reason;
     use crate::model::request::{ContainerRef, SandboxRef};
-    use crate::model::restart::RestartRule;
+    use crate::model::restart::{ExitCodes, RestartAction, RestartRule};
     use crate::model::runtime::{ContainerState, ObservedContainer, Sandbox};
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
     use crate::model::step::StepKind;
@@ -525,7 +526,10 @@ mod tests {
         let own = |restart: RestartPolicy, own: RestartPolicy, code: i32, ready: bool| {
             let mut pod = sample::pod(restart, &[], &["c"]);
             pod.containers[0].restart = own;
-            pod.containers[0].restart_rules = vec![RestartRule::In(vec![42])];
+            pod.containers[0].restart_rules = vec![RestartRule {
+                codes: ExitCodes::In(vec![42]),
+                action: RestartAction::Restart,
+            }];
             let ended = vec![instance("c", 0, 1, exited(1, 2, code))];
             case(pod, vec![sandbox(0, ready, 0)], ended)
         };

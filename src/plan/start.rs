@@ -18,6 +18,7 @@ use crate::model::checkpoint::Checkpoint;
 use crate::model::memory::FailedWork;
 use crate::model::pod::{Container, Pod, RestartPolicy, Source};
 use crate::model::probe::Hook;
+use crate::model::reason;
 use crate::model::reference::all_references;
 use crate::model::request::{
     ContainerRef, HookCall, HookHost, Occasion, PostStart, SandboxRef, VolumeRequest,
@@ -365,7 +366,8 @@ fn next_attempt(context: PlanContext<'_>, container: &Container) -> u32 {
     of_instance.max(logs.copied().unwrap_or(0))
 }
 
-/// The restart count in the API server's status, if the container had an instance.
+/// The restart count in the API server's status, if the container had an instance. The status of one that was removed to
+/// be restarted with all others has the next instance's count.
 fn reported(pod: &Pod, container: &Container) -> u32 {
     let Some(status) = pod.object.status.as_ref().filter(|_| pod.source == Source::Api) else {
         return 0;
@@ -378,6 +380,10 @@ fn reported(pod: &Pod, container: &Container) -> u32 {
     let mut all = lists.into_iter().flatten().flatten();
     let status = all.find(|status| status.name == container.name && status.container_id.is_some());
     status.map_or(0, |status| {
-        u32::try_from(status.restart_count).unwrap_or(0).saturating_add(1)
+        let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+        let is_counted = reason == Some(reason::waiting::RESTARTING_ALL_CONTAINERS);
+        let count = u32::try_from(status.restart_count).unwrap_or(0);
+        count.saturating_add(u32::from(!is_counted))
     })
 }

@@ -208,13 +208,8 @@ pub(super) fn end(
 /// past incarnation may be taken for a part of the next. The logs stay, because restart counts are derived from them,
 /// and the checkpoint says that the pod is leaving until it is started again.
 pub(super) fn reset(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
-    let removals = seen.containers.iter().map(|instance| {
-        let mut step = remove_container(&pod.name, instance, policy);
-        if let Step::RemoveContainer { log, .. } = &mut step {
-            *log = PathBuf::new();
-        }
-        step
-    });
+    let removals = seen.containers.iter();
+    let removals = removals.map(|instance| remove_all_but_log(&pod.name, instance, policy));
     let mut stages = vec![removals.collect()];
     stages.extend(give_back(pod, policy));
     stages.push(seen.sandboxes.iter().map(remove_sandbox).collect());
@@ -309,6 +304,15 @@ pub(super) fn remove_container(name: &PodName, instance: &ObservedContainer, pol
         log: PathBuf::from(&instance.log_path),
         link: Some(container::log_link_of(name, &instance.name, &instance.id, policy)),
     }
+}
+
+/// Removes a container, but not its log, from which the next restart count is derived.
+pub(super) fn remove_all_but_log(name: &PodName, instance: &ObservedContainer, policy: &NodePolicy) -> Step {
+    let mut step = remove_container(name, instance, policy);
+    if let Step::RemoveContainer { log, .. } = &mut step {
+        *log = PathBuf::new();
+    }
+    step
 }
 
 pub(super) fn stop_sandbox(sandbox: &Sandbox) -> Step {

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::format::time;
 use super::phase::{FAILED, SUCCEEDED};
+use super::restart_all;
 use crate::model::foreign_status::is_foreign;
 use crate::model::pod::Pod;
 
@@ -23,6 +24,8 @@ pub(super) struct ConditionContext<'a> {
     pub(super) phase: &'static str,
     /// Whether there is a sandbox in which containers can be started.
     pub(super) has_sandbox: bool,
+    /// Whether the end of a container restarts all of them; `None`: no end of one does.
+    pub(super) restarting_all: Option<bool>,
     /// The conditions about a resize of the pod.
     pub(super) resize: Vec<api::PodCondition>,
     pub(super) previous: Option<&'a api::PodStatus>,
@@ -43,14 +46,26 @@ pub(super) fn conditions(context: &ConditionContext<'_>) -> Vec<api::PodConditio
     all.push(condition(context, "Ready", ready));
     all.push(condition(context, "ContainersReady", containers));
     all.push(condition(context, "PodScheduled", Verdict::True));
+    all.extend(restarting_all(context).map(|verdict| condition(context, restart_all::CONDITION, verdict)));
     all
+}
+
+/// Whether all containers are about to be restarted (`GenerateAllContainersRestartingCondition`).
+fn restarting_all(context: &ConditionContext<'_>) -> Option<Verdict> {
+    let verdict = match (context.phase, context.restarting_all?) {
+        (SUCCEEDED, _) => Verdict::False(Some((PODS_COMPLETED, String::new()))),
+        (FAILED, _) => Verdict::False(Some((POD_FAILED, String::new()))),
+        (_, false) => Verdict::False(None),
+        (_, true) => Verdict::TrueFor(restart_all::STARTED, restart_all::MESSAGE),
+    };
+    Some(verdict)
 }
 
 #[derive(Clone)]
 enum Verdict {
     True,
-    /// True, for a reason.
-    TrueFor(&'static str),
+    /// True, for a reason with a message.
+    TrueFor(&'static str, &'static str),
     /// False, for a reason with a message.
     False(Option<(&'static str, String)>),
 }
@@ -58,7 +73,7 @@ enum Verdict {
 fn condition(context: &ConditionContext<'_>, kind: &str, verdict: Verdict) -> api::PodCondition {
     let (status, reason, message) = match verdict {
         Verdict::True => ("True", None, None),
-        Verdict::TrueFor(reason) => ("True", Some(reason), None),
+        Verdict::TrueFor(reason, message) => ("True", Some(reason), Some(message.to_owned())),
         Verdict::False(None) => ("False", None, None),
         Verdict::False(Some((reason, message))) => ("False", Some(reason), Some(message)),
     };
@@ -153,7 +168,7 @@ fn initialized(context: &ConditionContext<'_>) -> Verdict {
         }
     }
     if context.phase == SUCCEEDED && unknown.is_empty() {
-        return Verdict::TrueFor(PODS_COMPLETED);
+        return Verdict::TrueFor(PODS_COMPLETED, "");
     }
     let started = |status: &api::ContainerStatus| {
         let state = status.state.as_ref();
@@ -163,10 +178,20 @@ fn initialized(context: &ConditionContext<'_>) -> Verdict {
     if context.regular.iter().any(started) {
         return Verdict::True;
     }
+    // Nor does the restart of all containers, in which init containers run again.
+    if context.restarting_all.is_some() && was_initialized(context) {
+        return Verdict::True;
+    }
     match message(&unknown, "incomplete", &incomplete) {
         Some(message) => Verdict::False(Some((NOT_INITIALIZED, message))),
         None => Verdict::True,
     }
+}
+
+fn was_initialized(context: &ConditionContext<'_>) -> bool {
+    let before = context.previous.and_then(|status| status.conditions.as_ref());
+    let mut before = before.into_iter().flatten();
+    before.any(|condition| condition.type_ == "Initialized" && condition.status == "True")
 }
 
 fn status<'a>(context: &ConditionContext<'a>, name: &str) -> Option<&'a api::ContainerStatus> {

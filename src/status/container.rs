@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1 as api;
 use super::context::{Kind, StatusContext};
 use super::image_volume::PULL_FAILURE_SHOWN;
 use super::resize;
+use super::restart_all;
 use super::state::{
     container_id, default_reason, exit_code, lost, running, state, terminated, waiting_state,
 };
@@ -68,6 +69,10 @@ fn status(
     previous: &[api::ContainerStatus],
 ) -> api::ContainerStatus {
     let previous = previous.iter().find(|status| status.name == container.name);
+    if let Some(mut removed) = restart_all::removed(context, container, previous) {
+        removed.volume_mounts = volume_mounts(context, container);
+        return removed;
+    }
     let mut instances = instances(context, container, kind);
     let newest = instances.next();
     let mut status = match newest {
@@ -163,11 +168,15 @@ fn of_instance(
         image: instance.image.clone(),
         image_id: instance.image_ref.clone(),
         container_id: Some(container_id(instance)),
-        restart_count: i32::try_from(instance.restart_count).unwrap_or(i32::MAX),
+        restart_count: i32::try_from(instance.restart_count)
+            .unwrap_or(i32::MAX)
+            .max(restart_all::least_count(context, previous)),
         state: Some(state(context, instance)),
         last_state: Some(match before {
             Some(before) => state(context, before),
-            None => told_last(instance, previous).unwrap_or_default(),
+            None => told_last(instance, previous)
+                .or_else(|| restart_all::last_state(context, instance, previous))
+                .unwrap_or_default(),
         }),
         allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
         resources: Some(resize::in_force(context, instance, resources)),
@@ -223,7 +232,7 @@ fn without_instance(
             }
         }
     }
-    if kind == Kind::Init && has_been_initialized(context) {
+    if kind == Kind::Init && !context.restarts_all && has_been_initialized(context) {
         status.state = Some(api::ContainerState {
             terminated: Some(api::ContainerStateTerminated {
                 reason: Some("Completed".to_owned()),

@@ -16,6 +16,8 @@ pub(super) struct StatusContext<'a> {
     pub(super) policy: &'a NodePolicy,
     /// The features of the runtime's handlers.
     pub(super) handlers: &'a [RuntimeHandler],
+    /// Whether all containers are being restarted, so that a missing one was removed for that.
+    pub(super) restarts_all: bool,
     pub(super) now: Timestamp,
 }
 

@@ -9,6 +9,7 @@ mod context;
 mod state;
 pub mod events;
 mod resize;
+mod restart_all;
 mod format;
 mod phase;
 mod termination;

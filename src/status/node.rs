@@ -1,7 +1,7 @@
 //! The `v1 Node` that this node reports, composed as in the kubelet (`pkg/kubelet/nodestatus/setters.go`). Pure:
 //! everything is an input, even the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -21,7 +21,7 @@ use crate::model::runtime::{ObservedImage, RuntimeHandler, RuntimeState};
 /// How many names of one image are reported (`MaxNamesPerImageInNodeStatus`).
 const NAMES_PER_IMAGE: usize = 5;
 
-/// Those of the kubelet's declared features that this version has (`component-helpers/nodedeclaredfeatures`): the API
+/// Those of the kubelet's declared features that this version always has (`component-helpers/nodedeclaredfeatures`): the API
 /// server passes WebSocket on to the node, for which it otherwise speaks SPDY, and cannot see that its own client is gone
 /// while it waits for the node.
 const DECLARED_FEATURES: [&str; 1] = ["ExtendWebSocketsToKubelet"];
@@ -81,12 +81,19 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
             images: Some(images(report.images, settings.max_images)),
             node_info: Some(node_info(report)),
             features: features(report.runtime),
-            declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
+            declared_features: Some(declared_features(settings)),
             runtime_handlers: runtime_handlers(report.runtime),
             volumes_in_use: Some(report.volumes_in_use.to_vec()).filter(|all| !all.is_empty()),
             ..NodeStatus::default()
         }),
     }
+}
+
+/// All declared features, by name.
+fn declared_features(settings: &NodeSettings) -> Vec<String> {
+    let all = DECLARED_FEATURES.iter().chain(&settings.declared_features);
+    let all: BTreeSet<&str> = all.copied().collect();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 /// `NodeFeatures` in `pkg/kubelet/nodestatus/setters.go`.

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1 as api;
 
+use super::restart_all;
 use super::state::exit_code;
 use crate::model::pod::{Container, Pod, Source};
 use crate::model::runtime::ObservedPod;
@@ -47,17 +48,22 @@ pub(super) fn phase(
     life: Life<'_>,
 ) -> &'static str {
     let mut count = Count::default();
+    let is_restarting = |container: &Container, statuses: &[api::ContainerStatus]| {
+        let newest = life.seen.container(&container.name);
+        let is_stopped = newest.is_some_and(|newest| life.seen.is_restarting(newest));
+        is_stopped || restart_all::is_ended_by_it(statuses, container)
+    };
     for container in &pod.init_containers {
         let state = state_of(init, container);
+        let fails = || init_failed_for_good(init, container) && !is_restarting(container, init);
         match container.sidecar {
             true => count.sidecar(init, container, state),
-            false if init_failed_for_good(init, container) => return FAILED,
+            false if fails() => return FAILED,
             false => count.init(state),
         }
     }
     for container in &pod.containers {
-        let newest = life.seen.container(&container.name);
-        let restarting = newest.is_some_and(|newest| life.seen.is_restarting(newest));
+        let restarting = is_restarting(container, regular);
         count.regular(container, state_of(regular, container), restarting);
     }
     let starting = count.pending_sidecars > 0 && !life.has_initialized;

@@ -14,6 +14,7 @@ use super::format::time;
 use super::image_volume;
 use super::phase::{self, Life};
 use super::resize;
+use super::restart_all;
 use super::termination;
 use crate::model::api::has_final_phase;
 use crate::model::end::End;
@@ -79,6 +80,7 @@ fn own_status(
         memory,
         policy,
         handlers,
+        restarts_all: false,
         now,
     };
     let is_gone = pod.deletion.is_some() && pod.source == Source::Api && !is_alive(Some(context.seen));
@@ -105,6 +107,10 @@ fn current_status(
     previous: Option<&api::PodStatus>,
     common: api::PodStatus,
 ) -> api::PodStatus {
+    let context = StatusContext {
+        restarts_all: restart_all::is_to_be_shown(context, previous.filter(|status| !is_final(status))),
+        ..context
+    };
     let StatusContext { pod, policy, now, .. } = context;
     let Statuses {
         init,
@@ -118,6 +124,7 @@ fn current_status(
         regular: &regular,
         phase: reached,
         has_sandbox: context.seen.usable_sandbox(pod.namespaces.host_network).is_some(),
+        restarting_all: restart_all::is_under_way(context),
         resize: resize::conditions(context, reached, previous),
         previous,
         now,

@@ -35,6 +35,7 @@ mod pulls;
 mod node_events;
 mod objects;
 mod resize;
+mod restart_all;
 mod restarts;
 mod serving_certificate;
 mod shutdown;

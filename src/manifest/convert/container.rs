@@ -17,7 +17,7 @@ use crate::model::pod::{
     RecursiveReadOnly, ResizePolicy, RestartPolicy, VolumeDevice,
 };
 use crate::model::probe::{Hook, Lifecycle, Probe, Probes};
-use crate::model::restart::RestartRule;
+use crate::model::restart::{ExitCodes, RestartAction, RestartRule};
 use crate::model::stop_signal::StopSignal;
 
 /// The kind of a container in its pod.
@@ -140,11 +140,17 @@ pub(crate) fn restart_policy(policy: &str) -> RestartPolicy {
 fn restart_rule(own: &k8s::ContainerRestartRule) -> Option<RestartRule> {
     let codes = own.exit_codes.as_ref()?;
     let values = codes.values.clone().unwrap_or_default();
-    match codes.operator.as_str() {
-        "In" => Some(RestartRule::In(values)),
-        "NotIn" => Some(RestartRule::NotIn(values)),
-        _ => None,
-    }
+    let codes = match codes.operator.as_str() {
+        "In" => ExitCodes::In(values),
+        "NotIn" => ExitCodes::NotIn(values),
+        _ => return None,
+    };
+    let action = match own.action.as_str() {
+        "Restart" => RestartAction::Restart,
+        "RestartAllContainers" => RestartAction::RestartAllContainers,
+        _ => RestartAction::ByPolicy,
+    };
+    Some(RestartRule { codes, action })
 }
 
 fn resize(own: &k8s::Container) -> ResizePolicy {

@@ -5,7 +5,7 @@ use std::path::Path;
 use expect_test::{Expect, expect};
 
 use super::{context, now, problems, read_bytes};
-use crate::manifest::{ManifestContext, read};
+use crate::manifest::{ManifestContext, RestartAll, read};
 
 fn check(manifest: &str, expected: Expect) {
     expected.assert_eq(&problems(manifest.as_bytes()));
@@ -460,7 +460,6 @@ spec:
             :13: spec.runtimeClassName: refers to an API object, which a static pod cannot do: remove it
             :15: spec.volumes[0].persistentVolumeClaim: refers to an API object, which a static pod cannot do: use emptyDir or hostPath
             :16: spec.volumes[1].nfs: is not supported by this version of gantry yet: use emptyDir or hostPath
-            :18: spec.initContainers[0].restartPolicyRules[0].action: RestartAllContainers is not supported by this version of gantry yet: use Restart
             :23: spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: referenced volume must be of type emptyDir
             :24: spec.containers[0].lifecycle.stopSignal: needs the feature gate ContainerStopSignals: set it to true in featureGates, or remove the signal and set it in the image
             :24: spec.containers[0].lifecycle.stopSignal: may not be set for containers with empty `spec.os.name`: set it to linux
@@ -493,7 +492,7 @@ spec:
         expect![[r#"
             :7: spec.initContainers[0].restartPolicy: "Sometimes" is not one of Always, OnFailure, Never
             :9: spec.containers[0].restartPolicy: is missing: with restartPolicyRules it is needed for the exits that no rule matches (Always, OnFailure, Never)
-            :17: spec.containers[1].restartPolicyRules[0].action: "Reboot" is not one of Restart
+            :17: spec.containers[1].restartPolicyRules[0].action: "Reboot" is not one of Restart, RestartAllContainers
             :17: spec.containers[1].restartPolicyRules[0].exitCodes.operator: "Within" is not one of In, NotIn
             :18: spec.containers[1].restartPolicyRules[1].exitCodes: is missing: a rule matches exit codes ({operator: In, values: [42]})
         "#]],
@@ -504,6 +503,34 @@ spec:
 fn no_more_is_told_than_a_person_reads() {
     let many = "---\n{}\n".repeat(1000);
     assert_eq!(read_bytes(many.as_bytes()).1.len(), 100);
+}
+
+#[test]
+fn without_the_feature_gate_no_container_restarts_all_others() {
+    let text = "
+apiVersion: v1
+kind: Pod
+metadata: {name: a}
+spec:
+  initContainers:
+  - {name: i, image: x, restartPolicy: OnFailure, restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [1]}}]}
+  - {name: s, image: x, restartPolicy: Always, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [1]}}]}
+  containers:
+  - {name: c, image: x, restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [1]}}]}
+";
+    let found = |restart_all| {
+        let context = ManifestContext {
+            restart_all,
+            ..context()
+        };
+        let (_, found) = read(text.as_bytes(), Path::new("a"), &context, now());
+        let problems: Vec<_> = found.iter().map(ToString::to_string).collect();
+        problems.join("\n")
+    };
+    expect![[""]].assert_eq(&found(RestartAll::Enabled));
+    expect![[r#"
+        a:7: spec.initContainers[0].restartPolicyRules[0].action: needs the feature gate RestartAllContainersOnContainerExits: remove it from featureGates, or use Restart
+        a:8: spec.initContainers[1].restartPolicyRules: of a sidecar need the feature gate RestartAllContainersOnContainerExits: remove it from featureGates, or remove the rules"#]].assert_eq(&found(RestartAll::Disabled));
 }
 
 #[test]

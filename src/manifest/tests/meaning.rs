@@ -10,7 +10,7 @@ use crate::model::pod::{
     VolumeSource,
 };
 use crate::model::resources::{Bytes, MilliCpu, Qos};
-use crate::model::restart::RestartRule;
+use crate::model::restart::{ExitCodes, RestartAction, RestartRule};
 use crate::model::value::EnvValue;
 
 const SMALL: &str = "
@@ -217,7 +217,11 @@ spec:
     );
     let c = &pod.containers[0];
     assert_eq!((c.restart, c.sidecar), (RestartPolicy::Always, false));
-    let rules = [RestartRule::NotIn(vec![0, 3]), RestartRule::In(vec![7])];
+    let rule = |codes, action| RestartRule { codes, action };
+    let rules = [
+        rule(ExitCodes::NotIn(vec![0, 3]), RestartAction::Restart),
+        rule(ExitCodes::In(vec![7]), RestartAction::Restart),
+    ];
     assert_eq!(c.restart_rules, rules);
     assert_eq!(
         c.env,

@@ -39,10 +39,11 @@ pub(crate) fn container(container: &Container, at: &FieldPath, faults: &mut Faul
 }
 
 fn rule(rule: &ContainerRestartRule, at: &FieldPath, faults: &mut Faults) {
-    // `unsupported` reports Kubernetes' other action by name.
-    if rule.action != "RestartAllContainers" {
-        faults.one_of(&at.field("action"), &rule.action, &["Restart"]);
-    }
+    faults.one_of(
+        &at.field("action"),
+        &rule.action,
+        &["Restart", "RestartAllContainers"],
+    );
     let at = at.field("exitCodes");
     let Some(codes) = &rule.exit_codes else {
         faults.add(

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use serde_json::Value;
 
-use crate::manifest::context::{ManifestContext, RuntimeClasses};
+use crate::manifest::context::{ManifestContext, RestartAll, RuntimeClasses};
 use crate::manifest::convert::ephemeral;
 use crate::manifest::path::{Faults, FieldPath};
 
@@ -15,6 +15,13 @@ const NO_REFERENCE: &str = "refers to an API object, which a static pod cannot d
 /// The message about a stop signal without the feature gate.
 const NO_SIGNALS: &str = "needs the feature gate ContainerStopSignals: set it to true in featureGates, or remove the \
                           signal and set it in the image";
+
+/// The messages about what needs the feature gate for the restart of all containers: without it the API server takes
+/// neither the action, nor rules of sidecars (`validateInitContainerRestartPolicy` in `pkg/apis/core/validation`).
+const NO_RESTART_ALL: &str = "needs the feature gate RestartAllContainersOnContainerExits: remove it from featureGates, \
+                              or use Restart";
+const NO_SIDECAR_RULES: &str = "of a sidecar need the feature gate RestartAllContainersOnContainerExits: remove it from \
+                                featureGates, or remove the rules";
 
 /// The message for an API pod; it has no remedy because the pod is not edited here.
 const OF_API: &str = "is not supported by this version of gantry yet";
@@ -66,20 +73,49 @@ pub(crate) fn static_pod(pod: &Pod, context: &ManifestContext, faults: &mut Faul
     if !context.stop_signals {
         stop_signals(pod, faults);
     }
+    if context.restart_all == RestartAll::Disabled {
+        restart_all(pod, faults);
+    }
+}
+
+/// The containers of a pod's definition, each with its place.
+fn own_containers(spec: &PodSpec) -> impl Iterator<Item = (FieldPath, &Container)> {
+    let at = FieldPath::default().field("spec");
+    let (init_at, main_at) = (at.field("initContainers"), at.field("containers"));
+    let init = spec.init_containers.iter().flatten().enumerate();
+    let init = init.map(move |(index, container)| (init_at.index(index), container));
+    let main = spec.containers.iter().enumerate();
+    init.chain(main.map(move |(index, container)| (main_at.index(index), container)))
+}
+
+/// Notes the rules that need the feature gate for the restart of all containers.
+fn restart_all(pod: &Pod, faults: &mut Faults) {
+    let Some(spec) = &pod.spec else {
+        return;
+    };
+    let init = spec.init_containers.as_ref().map_or(0, Vec::len);
+    for (place, (at, container)) in own_containers(spec).enumerate() {
+        let at = at.field("restartPolicyRules");
+        let is_sidecar = place < init && container.restart_policy.as_deref() == Some("Always");
+        let rules = container.restart_policy_rules.as_deref().unwrap_or(&[]);
+        if is_sidecar && !rules.is_empty() {
+            faults.unsupported(&at, NO_SIDECAR_RULES);
+            continue;
+        }
+        for (index, _) in rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| rule.action == "RestartAllContainers")
+        {
+            faults.unsupported(&at.index(index).field("action"), NO_RESTART_ALL);
+        }
+    }
 }
 
 /// Notes the stop signals, which the kubelet ignores without their feature gate. In an API pod they are ignored here,
 /// too: an API server with the gate has pods with them on nodes without it.
 fn stop_signals(pod: &Pod, faults: &mut Faults) {
-    let Some(spec) = &pod.spec else {
-        return;
-    };
-    let at = FieldPath::default().field("spec");
-    let init = spec.init_containers.iter().flatten().enumerate();
-    let init = init.map(|(index, container)| (at.field("initContainers").index(index), container));
-    let main = spec.containers.iter().enumerate();
-    let main = main.map(|(index, container)| (at.field("containers").index(index), container));
-    for (at, container) in init.chain(main) {
+    for (at, container) in pod.spec.iter().flat_map(own_containers) {
         let lifecycle = container.lifecycle.as_ref();
         if lifecycle.is_some_and(|lifecycle| lifecycle.stop_signal.is_some()) {
             faults.unsupported(&at.field("lifecycle").field("stopSignal"), NO_SIGNALS);
@@ -190,12 +226,6 @@ fn container(container: &Container, at: &FieldPath, faults: &mut Faults) {
     let claims = container.resources.as_ref().and_then(|r| r.claims.as_ref());
     if filled(claims) {
         faults.unsupported(&at.field("resources"), format!("{NOT_YET}: remove the claims"));
-    }
-    for (index, rule) in container.restart_policy_rules.iter().flatten().enumerate() {
-        if rule.action == "RestartAllContainers" {
-            let at = at.field("restartPolicyRules").index(index).field("action");
-            faults.unsupported(&at, format!("{} {NOT_YET}: use Restart", rule.action));
-        }
     }
 }
 

@@ -10,8 +10,12 @@ use proptest::prelude::*;
 use super::node::{self, Labels};
 use super::world::{ADDED, Exits, Fate, STOPPED, World};
 use crate::model::pod::{Container, Mount, Pod, Propagation, RestartPolicy, Source, Volume, VolumeSource};
+use crate::model::restart::{ExitCodes, RestartAction, RestartRule};
 use crate::model::runtime::{ContainerState, ObservedPod};
 use crate::model::sample;
+
+/// The exit code after which some containers restart all of their pod.
+const RESTARTS_ALL: i32 = 42;
 
 /// What happens between two plans.
 #[derive(Debug, Clone)]
@@ -55,7 +59,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => (1..6_u8).prop_map(Event::Turns),
         3 => (0..700_u16).prop_map(Event::Time),
-        3 => (any::<u8>(), prop_oneof![Just(0), Just(1)]).prop_map(|(which, code)| Event::Dies(which, code)),
+        3 => (any::<u8>(), prop_oneof![Just(0), Just(1), Just(RESTARTS_ALL)]).prop_map(|(which, code)| Event::Dies(which, code)),
         1 => any::<u8>().prop_map(Event::Forgotten),
         1 => Just(Event::SandboxDies),
         1 => Just(Event::Reboot),
@@ -140,10 +144,10 @@ fn story() -> impl Strategy<Value = Story> {
             proptest::bool::weighted(0.3),
             proptest::option::weighted(0.3, 1..2000_i64),
         ),
-        vec(event(), 0..24),
+        (vec(proptest::bool::weighted(0.2), 6), vec(event(), 0..24)),
     )
         .prop_map(
-            |(restart, init, containers, deadline, exits, own, on_node, events)| {
+            |(restart, init, containers, deadline, exits, own, on_node, (rules, events))| {
                 let mut pod = sample::pod(restart, &init, &containers);
                 let stated = pod
                     .init_containers
@@ -151,6 +155,13 @@ fn story() -> impl Strategy<Value = Story> {
                     .filter(|container| !container.sidecar);
                 for (container, own) in stated.chain(&mut pod.containers).zip(own) {
                     container.restart = own.unwrap_or(restart);
+                }
+                let all = pod.init_containers.iter_mut().chain(&mut pod.containers);
+                for (container, _) in all.zip(rules).filter(|(_, has_rule)| *has_rule) {
+                    container.restart_rules = vec![RestartRule {
+                        codes: ExitCodes::In(vec![RESTARTS_ALL]),
+                        action: RestartAction::RestartAllContainers,
+                    }];
                 }
                 pod.active_deadline = deadline.map(std::time::Duration::from_secs);
                 pod.volumes.push(Volume {

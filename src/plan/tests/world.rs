@@ -690,7 +690,8 @@ impl World {
         let definition = pod.all_containers().find(|c| c.name == instance.name);
         let unchanged = definition.is_some_and(|c| c.hash == instance.hash);
         let healthy = matches!(instance.state, ContainerState::Running { .. });
-        if shall_end || !usable || !unchanged || !healthy {
+        let restarts_all = seen.restarts_all(pod).is_some() && !is_added(&instance.name);
+        if shall_end || restarts_all || !usable || !unchanged || !healthy {
             return;
         }
         let newest = |c: &Container| seen.container(&c.name);
@@ -879,6 +880,10 @@ fn in_turn(stage: Vec<Step>) -> Vec<Step> {
         steps.push(stops.remove(next));
     }
     steps
+}
+
+fn is_added(name: &str) -> bool {
+    name.starts_with(ADDED)
 }
 
 fn id_of(step: &Step) -> String {

@@ -32,7 +32,11 @@ pub fn it_registers_and_renews_its_lease(cluster: &mut Cluster) {
             {"type": "Hostname", "address": "node-1"},
         ])
     );
-    assert_eq!(status["declaredFeatures"], json!(["ExtendWebSocketsToKubelet"]));
+    let declared = [
+        "ExtendWebSocketsToKubelet",
+        "RestartAllContainersOnContainerExits",
+    ];
+    assert_eq!(status["declaredFeatures"], json!(declared));
     assert_eq!(condition(&node, "Ready")["reason"], "KubeletReady", "{status}");
     for pressure in ["MemoryPressure", "DiskPressure", "PIDPressure"] {
         assert_eq!(condition(&node, pressure)["status"], "False", "{status}");

@@ -403,10 +403,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
     (
         "ContainerRestartRule",
         &[
-            (
-                "action",
-                Defaults("Restart is the one that is done; RestartAllContainers is refused"),
-            ),
+            ("action", Acts("model/restart.rs")),
             ("exitCodes", Acts("model/restart.rs")),
         ],
     ),

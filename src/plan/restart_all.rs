@@ -1,0 +1,129 @@
+//! The restart of all containers of a pod after the end of one of them, in the same sandbox (KEP-5532, the action
+//! `RestartAllContainers`; `getContainersToReset` in `pkg/kubelet/kuberuntime/kuberuntime_manager.go`).
+//!
+//! It takes up to three plans, each of which begins when the one before it has been observed: all containers are
+//! stopped, then removed, then the ended ones that caused the restart. As long as one of these is there the restart goes
+//! on, also in an agent that has just started; when it is gone the pod is as if it had just got its sandbox, and starts
+//! with its first init container. Ephemeral containers are left alone.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::context::PlanContext;
+use super::need::Stop;
+use super::start::Stages;
+use super::teardown;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::pod::Pod;
+use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod};
+use crate::model::step::Step;
+
+/// The event's message of a stop, as in the kubelet.
+const KILLING: &str = "killing";
+
+/// The least time between a start and the restart of all containers that follows from it. As in the kubelet, such
+/// restarts have no back-off, since nothing is left that could have one; but the kubelet looks at its containers once a
+/// second (`genericPlegRelistPeriod` in `pkg/kubelet/kubelet.go`), which bounds how often it restarts a pod that ends at
+/// once.
+const LEAST_RUN: Duration = Duration::from_secs(1);
+
+/// The stages of the restart that the end of `source` causes.
+pub(super) fn stages(context: PlanContext<'_>, source: &ObservedContainer) -> Stages {
+    let PlanContext {
+        pod,
+        seen,
+        policy,
+        now,
+        ..
+    } = context;
+    if let Some(due) = due(source).filter(|due| *due > now) {
+        return Stages {
+            stages: Vec::new(),
+            waits_until: Some(due),
+        };
+    }
+    let own = || seen.containers.iter().filter(|instance| is_own(pod, instance));
+    let running: Vec<_> = own().filter(|instance| instance.may_run()).collect();
+    let is_source = |instance: &ObservedContainer| ended_with_rule(pod, seen, instance);
+    let remove = |instance| teardown::remove_all_but_log(&pod.name, instance, policy);
+    let others = || own().filter(|instance| !is_source(instance));
+    let stages = match (running.is_empty(), others().next().is_none()) {
+        (false, _) => {
+            let stops = running.iter().map(|instance| stop(instance, context));
+            vec![save(context, &running).into_iter().collect(), stops.collect()]
+        }
+        (true, false) => vec![others().map(remove).collect()],
+        (true, true) => vec![own().map(remove).collect()],
+    };
+    Stages {
+        stages,
+        waits_until: None,
+    }
+}
+
+fn due(source: &ObservedContainer) -> Option<Timestamp> {
+    match source.state {
+        ContainerState::Exited {
+            started: Some(started),
+            finished,
+            ..
+        } => Some((started + LEAST_RUN).min(finished + LEAST_RUN)),
+        _ => None,
+    }
+}
+
+fn is_own(pod: &Pod, instance: &ObservedContainer) -> bool {
+    pod.own_containers()
+        .any(|container| container.name == instance.name)
+}
+
+/// Whether the restart is seen by this instance: the newest one of its container, which ended by itself with an exit
+/// code that a rule matches.
+fn ended_with_rule(pod: &Pod, seen: &ObservedPod, instance: &ObservedContainer) -> bool {
+    let is_newest = seen
+        .container(&instance.name)
+        .is_some_and(|newest| newest.id == instance.id);
+    let restarts_all = |code: i32| {
+        let mut named = pod
+            .own_containers()
+            .filter(|container| container.name == instance.name);
+        named.any(|container| container.restarts_all_after(code))
+    };
+    match instance.state {
+        ContainerState::Exited { code, .. } => {
+            is_newest && restarts_all(code) && !seen.is_restarting(instance)
+        }
+        _ => false,
+    }
+}
+
+/// Without hook and grace period, of which only the least is left.
+fn stop(instance: &ObservedContainer, context: PlanContext<'_>) -> Step {
+    let stop = Stop {
+        instance,
+        message: KILLING.to_owned(),
+        grace: Some(Duration::ZERO),
+    };
+    teardown::stop_one(&stop, context.pod, context.seen, context.policy)
+}
+
+/// The checkpoint that says which containers are stopped to be restarted: their ends are not the pod's.
+fn save(context: PlanContext<'_>, running: &[&ObservedContainer]) -> Option<Step> {
+    let PlanContext {
+        pod, seen, policy, ..
+    } = context;
+    let stopped = seen
+        .containers
+        .iter()
+        .filter(|instance| seen.is_restarting(instance));
+    let all = running.iter().copied().chain(stopped);
+    let wanted = Checkpoint {
+        restarting: all
+            .map(|instance| (instance.name.clone(), instance.id.clone()))
+            .collect(),
+        ..Checkpoint::of(pod)
+    };
+    let is_saved = seen.checkpoint.as_deref() == Some(&wanted);
+    (!is_saved).then(|| teardown::save(&pod.uid, wanted, policy))
+}
