@@ -12,6 +12,9 @@ pub(super) const PROJECT_QUOTAS: &str = "LocalStorageCapacityIsolationFSQuotaMon
 /// Whether containers may state the signal that ends them (KEP-4960).
 pub(super) const STOP_SIGNALS: &str = "ContainerStopSignals";
 
+/// Whether the resources of a whole pod change while it runs (KEP-5419).
+pub(super) const POD_LEVEL_RESIZE: &str = "InPlacePodLevelResourcesVerticalScaling";
+
 /// Whether the end of a container may restart all containers of its pod (KEP-5532).
 pub(super) const RESTART_ALL: &str = "RestartAllContainersOnContainerExits";
 
@@ -34,6 +37,7 @@ const GATES: &[(&str, Stage, bool)] = &[
     ("CustomCPUCFSQuotaPeriod", Stable, true),
     (SHUTDOWN, Beta, true),
     (SHUTDOWN_BY_PRIORITY, Beta, true),
+    (POD_LEVEL_RESIZE, Beta, true),
     ("KubeletEnsureSecretPulledImages", Beta, true),
     (PROJECT_QUOTAS, Beta, true),
     (RESTART_ALL, Beta, true),

@@ -319,6 +319,8 @@ pub struct Pods {
     pub stop_signals: bool,
     /// `syncFrequency`: how often volumes are published again whose drivers require it.
     pub republish: Duration,
+    /// The feature gate `InPlacePodLevelResourcesVerticalScaling`.
+    pub pod_level_resize: bool,
     /// The feature gate `RestartAllContainersOnContainerExits`.
     pub restart_all: bool,
     /// `userNamespaces.idsPerPod`

@@ -159,6 +159,7 @@ impl Config {
             max_restart_backoff: self.pods.max_restart_backoff,
             limited_swap: self.pods.limited_swap,
             stop_signals: self.pods.stop_signals,
+            pod_level_resize: self.pods.pod_level_resize,
             apparmor: facts.apparmor,
             masked_paths: facts.thermal_throttle.clone(),
             republish: self.pods.republish,
@@ -169,7 +170,10 @@ impl Config {
     /// The declared features whose gates are on: by them the scheduler finds a node for a pod that needs one
     /// (`component-helpers/nodedeclaredfeatures`).
     fn declared_features(&self) -> Vec<&'static str> {
-        let all = [(gates::RESTART_ALL, self.pods.restart_all)];
+        let all = [
+            (gates::POD_LEVEL_RESIZE, self.pods.pod_level_resize),
+            (gates::RESTART_ALL, self.pods.restart_all),
+        ];
         let on = all.into_iter().filter(|(_, is_on)| *is_on);
         on.map(|(name, _)| name).collect()
     }

@@ -306,6 +306,7 @@ fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
         limited_swap: swap == Some("LimitedSwap"),
         stop_signals: gates::is_on_if_enabled(written, gates::STOP_SIGNALS),
         republish: sync_period(written),
+        pod_level_resize: gates::is_on_unless_disabled(written, gates::POD_LEVEL_RESIZE),
         restart_all: gates::is_on_unless_disabled(written, gates::RESTART_ALL),
         ids_per_pod: ids_per_pod(written),
     }

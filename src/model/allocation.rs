@@ -58,6 +58,17 @@ impl Sizes {
         }
     }
 
+    /// The same with the limits of its pod, where a container has none of its own (`GetLimits` in `pkg/kubelet/util`).
+    pub fn within(self, pod: Option<Sizes>) -> Sizes {
+        let pod = pod.unwrap_or_default();
+        let limit = |own: Option<i64>, of_pod: Option<i64>| own.filter(|own| *own != 0).or(of_pod).or(own);
+        Sizes {
+            cpu_limit: limit(self.cpu_limit, pod.cpu_limit),
+            memory_limit: limit(self.memory_limit, pod.memory_limit),
+            ..self
+        }
+    }
+
     /// Whether the CPU differs.
     pub fn differs_in_cpu(self, other: Sizes) -> bool {
         (self.cpu_request, self.cpu_limit) != (other.cpu_request, other.cpu_limit)
@@ -114,10 +125,13 @@ pub struct Allocation {
     /// The pod-level resources, if it states any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<Sizes>,
+    /// The pod-level resources that the pod's cgroup still has, if it has not been resized yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_behind: Option<Sizes>,
     /// By container.
     pub containers: BTreeMap<String, Sizes>,
     /// The instances, by runtime id, that were created with other resources and have not been resized yet, with the
-    /// resources they have. Every other instance has its allocation.
+    /// resources they have, the limits of the pod included. Every other instance has its allocation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub behind: BTreeMap<String, Sizes>,
 }
@@ -129,6 +143,7 @@ impl Allocation {
         Allocation {
             generation: pod.object.metadata.generation.unwrap_or(0),
             pod: pod.resources.as_ref().map(Sizes::of),
+            pod_behind: None,
             containers: pod.all_containers().map(sizes).collect(),
             behind: BTreeMap::new(),
         }
@@ -145,6 +160,17 @@ impl Allocation {
         !self.differs_of_the_whole(pod) && pod.all_containers().all(same)
     }
 
+    /// Whether it is not applied yet.
+    pub fn is_behind(&self) -> bool {
+        !self.behind.is_empty() || self.pod_behind.is_some()
+    }
+
+    /// The resources that a container gets, the limits of the pod included.
+    pub fn of_container(&self, container: &str) -> Option<Sizes> {
+        let own = self.containers.get(container)?;
+        Some(own.within(self.pod))
+    }
+
     /// Whether the pod-level resources differ from the specification.
     pub fn differs_of_the_whole(&self, pod: &Pod) -> bool {
         self.pod != pod.resources.as_ref().map(Sizes::of)
@@ -156,8 +182,9 @@ impl Allocation {
             return Cow::Borrowed(pod);
         }
         let mut pod = pod.clone();
-        if let (Some(sizes), Some(own)) = (self.pod, &mut pod.resources) {
-            sizes.apply(own);
+        match self.pod {
+            Some(sizes) => sizes.apply(pod.resources.get_or_insert_default()),
+            None => pod.resources = None,
         }
         for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
             if let Some(sizes) = self.containers.get(&container.name) {
@@ -166,6 +193,8 @@ impl Allocation {
         }
         let mut object = (*pod.object).clone();
         if let Some(spec) = &mut object.spec {
+            let own = spec.resources.take();
+            spec.resources = self.pod.map(|sizes| sizes.of_object(own.unwrap_or_default()));
             let init = spec.init_containers.iter_mut().flatten();
             for container in init.chain(&mut spec.containers) {
                 self.apply_to_object(container);
@@ -182,10 +211,10 @@ impl Allocation {
         }
     }
 
-    /// The resources of an instance that was created with other ones.
+    /// The resources of an instance that was created with other ones, the limits of the pod included.
     pub fn of_instance(&self, container: &str, id: &str) -> Option<Sizes> {
         let behind = self.behind.get(id).copied();
-        behind.filter(|sizes| self.containers.get(container).is_some_and(|own| own != sizes))
+        behind.filter(|sizes| self.of_container(container).is_some_and(|gets| gets != *sizes))
     }
 }
 
@@ -237,6 +266,7 @@ mod tests {
         let saved = Allocation {
             generation: 3,
             pod: None,
+            pod_behind: None,
             containers: [("c".to_owned(), sizes)].into(),
             behind: [("id".to_owned(), Sizes::default())].into(),
         };

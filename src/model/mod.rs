@@ -8,6 +8,7 @@
 pub mod added;
 pub mod age;
 pub mod allocation;
+pub mod amounts;
 pub mod api;
 pub mod asking;
 pub mod backoff;

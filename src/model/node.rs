@@ -71,6 +71,9 @@ pub struct NodePolicy {
     pub limited_swap: bool,
     /// Whether containers end by the signals that they state (the feature gate `ContainerStopSignals`).
     pub stop_signals: bool,
+    /// Whether the resources of a whole pod change while it runs (the feature gate
+    /// `InPlacePodLevelResourcesVerticalScaling`).
+    pub pod_level_resize: bool,
     /// Whether the kernel enforces AppArmor profiles.
     pub apparmor: bool,
     /// Masked files of this machine, in addition to the paths that are always masked

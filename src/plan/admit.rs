@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::amounts::{self, Overhead};
 use super::cgroup::is_critical;
 use super::placement;
+use crate::model::amounts::{self, Overhead};
 use crate::model::bounds;
 use crate::model::end::End;
 use crate::model::placement::NodeMarks;

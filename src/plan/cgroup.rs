@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use k8s_cri::v1::{HugepageLimit, LinuxContainerResources};
 
-use super::amounts::{self, Limited, Overhead};
+use crate::model::amounts::{self, Limited, Overhead};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion, NodePolicy};
 use crate::model::pod::{Container, Pod, PodUid, Source};
 use crate::model::request::CgroupSetting;
@@ -504,6 +504,7 @@ mod tests {
             max_restart_backoff: Duration::from_secs(300),
             limited_swap: false,
             stop_signals: false,
+            pod_level_resize: true,
             apparmor: true,
             masked_paths: Vec::new(),
             republish: Duration::from_secs(60),

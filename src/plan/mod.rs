@@ -14,6 +14,7 @@ mod restart_all;
 pub(crate) mod interrupt;
 pub mod admit;
 pub mod resize;
+mod actuation;
 pub mod node;
 mod placement;
 mod sandbox;
@@ -35,7 +36,6 @@ mod environment;
 mod ephemeral;
 mod failures;
 mod service_links;
-pub mod amounts;
 pub mod cgroup;
 #[cfg(test)]
 mod tests;

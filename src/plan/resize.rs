@@ -1,23 +1,22 @@
-//! In-place resize of a running pod: whether it gets other resources, and the steps for it (KEP-1287; the kubelet's
-//! `pkg/kubelet/allocation`, and `computePodResizeAction`, `doPodResizeAction` of `pkg/kubelet/kuberuntime`).
+//! In-place resize of a running pod: whether it gets other resources (KEP-1287, and KEP-5419 for the resources of the pod
+//! as a whole; the kubelet's `pkg/kubelet/allocation`, and `computePodResizeAction` of `pkg/kubelet/kuberuntime`). The steps
+//! for it are in [`super::actuation`].
 //!
 //! A change takes three plans. The first saves the decision, with the current resources of each running instance; the
 //! second stops containers that must be restarted, sets the pod's cgroup and updates containers; the third removes the
 //! entries of instances that were restarted. An agent that is killed between any two steps continues where it was.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
+use std::cmp::Reverse;
 
 use super::admit::Refusal;
 use super::cgroup;
-use super::context::PlanContext;
 use crate::model::allocation::{self, Allocation, Sizes};
+use crate::model::amounts;
 use crate::model::memory::{FailedWork, Outlook, PendingResize, PodMemory};
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, OnResize, Pod};
-use crate::model::request::{AllocationRecord, CgroupSetting, Change, Floor, Occasion, ResizeRequest, Usage};
+use crate::model::request::{AllocationRecord, Occasion};
 use crate::model::resources::Qos;
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod};
 use crate::model::step::Step;
@@ -93,22 +92,22 @@ pub fn decide(
     {
         return infeasible("In-place resize of containers with swap is not supported.");
     }
-    if saved.differs_of_the_whole(pod) {
+    if saved.differs_of_the_whole(pod) && !policy.pod_level_resize {
         return infeasible("InPlacePodLevelResourcesVerticalScaling is disabled");
     }
     if let Err(refusal) = fits() {
         return Err(pending(Outlook::Deferred, &refusal.reason, &refusal.message));
     }
     let mut allocation = Allocation::of(pod);
+    let has = saved.pod_behind.or(saved.pod).unwrap_or_default();
+    allocation.pod_behind = (has != allocation.pod.unwrap_or_default()).then_some(has);
     for instance in seen.containers.iter().filter(|instance| runs(instance)) {
-        let has = saved
-            .behind
-            .get(&instance.id)
-            .or(saved.containers.get(&instance.name));
-        if let (Some(has), Some(gets)) = (has, allocation.containers.get(&instance.name))
+        let behind = saved.behind.get(&instance.id).copied();
+        let has = behind.or_else(|| saved.of_container(&instance.name));
+        if let (Some(has), Some(gets)) = (has, allocation.of_container(&instance.name))
             && has != gets
         {
-            allocation.behind.insert(instance.id.clone(), *has);
+            allocation.behind.insert(instance.id.clone(), has);
         }
     }
     Ok(allocation)
@@ -119,7 +118,7 @@ pub fn decide(
 pub fn precedence(pod: &Pod, saved: &Allocation) -> impl Ord + use<> {
     let now = saved.applied(pod);
     let request = |pod: &Pod| {
-        let amounts = super::amounts::pod_requests(pod, super::amounts::Overhead::Without);
+        let amounts = amounts::pod_requests(pod, amounts::Overhead::Without);
         (amounts.cpu_or_zero(), amounts.memory_or_zero())
     };
     let (has, wants) = (request(&now), request(pod));
@@ -144,7 +143,7 @@ fn would_swap(pod: &Pod, container: &Container, saved: &Allocation, policy: &Nod
     changes && keeps_running && cgroup::may_swap(pod, policy) && (swaps(*has) || swaps(wants))
 }
 
-fn runs(instance: &ObservedContainer) -> bool {
+pub(super) fn runs(instance: &ObservedContainer) -> bool {
     matches!(instance.state, ContainerState::Running { .. })
 }
 
@@ -152,248 +151,13 @@ fn runs(instance: &ObservedContainer) -> bool {
 pub(super) fn restarts(container: &Container, instance: &ObservedContainer, seen: &ObservedPod) -> bool {
     let allocation = seen.allocation.as_ref();
     let has = allocation.and_then(|saved| saved.of_instance(&container.name, &instance.id));
-    let Some(has) = has else { return false };
-    let gets = Sizes::of(&container.resources);
+    let gets = allocation.and_then(|saved| saved.of_container(&container.name));
+    let (Some(has), Some(gets)) = (has, gets) else {
+        return false;
+    };
     let restarts = |policy| policy == OnResize::RestartContainer;
     (has.differs_in_cpu(gets) && restarts(container.resize.cpu))
         || (has.differs_in_memory(gets) && restarts(container.resize.memory))
-}
-
-/// A running container that gets other resources.
-struct Update<'a> {
-    container: &'a Container,
-    id: &'a str,
-    has: Sizes,
-    gets: Sizes,
-}
-
-/// The steps that apply the pod's allocation, between the stops and the starts; and when to retry a failed one.
-/// `stopped` are the instances that have been stopped before.
-pub(super) fn stages(context: PlanContext<'_>, stopped: &[&str]) -> (Vec<Vec<Step>>, Option<Timestamp>) {
-    let PlanContext {
-        pod,
-        seen,
-        memory,
-        now,
-        policy,
-        ..
-    } = context;
-    let Some(saved) = seen.allocation.as_ref().filter(|saved| !saved.behind.is_empty()) else {
-        return (Vec::new(), None);
-    };
-    if let Some(until) = memory.retried_at(&FailedWork::Resize, now) {
-        return (Vec::new(), Some(until));
-    }
-    let updates = updates(pod, seen, saved, stopped);
-    let request = request(pod, saved, seen, &updates, policy);
-    let mut after = Allocation::clone(saved);
-    // A stop may have failed, so a stopped instance is not removed before its end has been observed.
-    after.behind.retain(|id, _| stopped.contains(&id.as_str()));
-    let resize = match request.changes.is_empty() {
-        true => Vec::new(),
-        false => vec![Step::Resize(Box::new(request))],
-    };
-    let note = save(pod, after, Occasion::Actuated, policy);
-    (vec![resize, vec![note]], None)
-}
-
-fn updates<'a>(pod: &'a Pod, seen: &'a ObservedPod, saved: &Allocation, stopped: &[&str]) -> Vec<Update<'a>> {
-    let update = |instance: &'a ObservedContainer| {
-        let has = saved.of_instance(&instance.name, &instance.id)?;
-        let container = pod
-            .all_containers()
-            .find(|container| container.name == instance.name)?;
-        Some(Update {
-            container,
-            id: &instance.id,
-            has,
-            gets: Sizes::of(&container.resources),
-        })
-    };
-    let running = seen.containers.iter().filter(|instance| runs(instance));
-    let going_on = running.filter(|instance| !stopped.contains(&instance.id.as_str()));
-    going_on.filter_map(update).collect()
-}
-
-/// Memory first, then CPU; for each, an increase of the pod comes before its containers, a decrease after them.
-fn request(
-    pod: &Pod,
-    saved: &Allocation,
-    seen: &ObservedPod,
-    updates: &[Update<'_>],
-    policy: &NodePolicy,
-) -> ResizeRequest {
-    let name_of = |id: &String| {
-        let mut instances = seen.containers.iter();
-        instances
-            .find(|instance| instance.id == *id)
-            .map(|instance| instance.name.clone())
-    };
-    let had: BTreeMap<String, Sizes> = saved
-        .behind
-        .iter()
-        .filter_map(|(id, sizes)| Some((name_of(id)?, *sizes)))
-        .collect();
-    let former = with_sizes(pod, &had);
-    let setting = |pod: &Pod| cgroup::pod_cgroup(pod, &policy.cgroup);
-    let (before, after) = (setting(&former), setting(pod));
-    let touches = |differs: fn(Sizes, Sizes) -> bool| updates.iter().any(|u| differs(u.has, u.gets));
-    let restarted = saved.behind.len() > updates.len();
-    let (mut floors, mut changes) = (Vec::new(), Vec::new());
-    if restarted || touches(Sizes::differs_in_memory) {
-        floors.extend(lowered(&before, &after, updates, policy));
-        memory_changes(pod, (&before, &after), updates, policy, &mut changes);
-    }
-    if restarted || touches(Sizes::differs_in_cpu) {
-        cpu_changes(pod, (&before, &after), updates, policy, &mut changes);
-    }
-    ResizeRequest { floors, changes }
-}
-
-/// Memory is raised from the pod to its containers, and lowered the other way.
-fn memory_changes(
-    pod: &Pod,
-    (before, after): (&CgroupSetting, &CgroupSetting),
-    updates: &[Update<'_>],
-    policy: &NodePolicy,
-    changes: &mut Vec<Change>,
-) {
-    let limit = |setting: &CgroupSetting| setting.memory_limit.unwrap_or(i64::MAX);
-    let grows = limit(after) > limit(before);
-    let of_pod = CgroupSetting {
-        memory_limit: after.memory_limit,
-        ..untouched(after)
-    };
-    let of_pod = of_pod
-        .memory_limit
-        .is_some()
-        .then_some(of_pod)
-        .filter(|_| policy.cgroup.per_qos);
-    let mut memory: Vec<_> = updates
-        .iter()
-        .filter(|u| u.has.differs_in_memory(u.gets))
-        .collect();
-    memory.sort_by_key(|u| {
-        grown(
-            (u.has.memory_limit, u.has.memory_request),
-            (u.gets.memory_limit, u.gets.memory_request),
-        )
-    });
-    let containers = memory
-        .into_iter()
-        .map(|u| change(pod, u, u.gets.with_cpu_of(u.has), policy));
-    around(of_pod, grows, containers, changes);
-}
-
-/// CPU is raised from the pod to its containers, and lowered the other way.
-fn cpu_changes(
-    pod: &Pod,
-    (before, after): (&CgroupSetting, &CgroupSetting),
-    updates: &[Update<'_>],
-    policy: &NodePolicy,
-    changes: &mut Vec<Change>,
-) {
-    let quota = |setting: &CgroupSetting| setting.cpu_quota.map_or(i64::MAX, |(quota, _)| quota);
-    let grows = quota(after) > quota(before) || after.cpu_shares > before.cpu_shares;
-    let of_pod = CgroupSetting {
-        cpu_quota: after.cpu_quota,
-        cpu_shares: after.cpu_shares,
-        ..untouched(after)
-    };
-    let of_pod = Some(of_pod).filter(|_| policy.cgroup.per_qos);
-    let mut cpu: Vec<_> = updates.iter().filter(|u| u.has.differs_in_cpu(u.gets)).collect();
-    cpu.sort_by_key(|u| {
-        grown(
-            (u.has.cpu_limit, u.has.cpu_request),
-            (u.gets.cpu_limit, u.gets.cpu_request),
-        )
-    });
-    let containers = cpu.into_iter().map(|u| change(pod, u, u.gets, policy));
-    around(of_pod, grows, containers, changes);
-}
-
-/// The pod's change comes before those of its containers if it grows, otherwise after them.
-fn around(
-    of_pod: Option<CgroupSetting>,
-    grows: bool,
-    containers: impl Iterator<Item = Change>,
-    changes: &mut Vec<Change>,
-) {
-    let (first, last) = match grows {
-        true => (of_pod, None),
-        false => (None, of_pod),
-    };
-    changes.extend(first.map(Change::Pod));
-    changes.extend(containers);
-    changes.extend(last.map(Change::Pod));
-}
-
-/// Whether the value grows, judged by the limit if that changes: decreases are applied first.
-fn grown(has: (Option<i64>, Option<i64>), gets: (Option<i64>, Option<i64>)) -> bool {
-    match has.0 == gets.0 {
-        true => gets.1 > has.1,
-        false => gets.0.unwrap_or(i64::MAX) > has.0.unwrap_or(i64::MAX),
-    }
-}
-
-/// The memory limits that become lower, or are new.
-fn lowered<'a>(
-    before: &CgroupSetting,
-    after: &CgroupSetting,
-    updates: &'a [Update<'a>],
-    policy: &NodePolicy,
-) -> impl Iterator<Item = Floor> + use<'a> {
-    let is_lower = |has: Option<i64>, gets: i64| has.is_none_or(|has| gets < has);
-    let limit = after
-        .memory_limit
-        .filter(|limit| policy.cgroup.per_qos && is_lower(before.memory_limit, *limit));
-    let of_pod = limit.map(|limit| Floor {
-        of: Usage::Pod(after.name.clone()),
-        limit,
-    });
-    let of_containers = updates.iter().filter_map(move |update| {
-        let limit = update
-            .gets
-            .memory_limit
-            .filter(|limit| is_lower(update.has.memory_limit, *limit))?;
-        let of = Usage::Container {
-            name: update.container.name.clone(),
-            id: update.id.to_owned(),
-        };
-        Some(Floor { of, limit })
-    });
-    of_pod.into_iter().chain(of_containers)
-}
-
-fn change(pod: &Pod, update: &Update<'_>, sizes: Sizes, policy: &NodePolicy) -> Change {
-    let mut container = update.container.clone();
-    sizes.apply(&mut container.resources);
-    Change::Container {
-        id: update.id.to_owned(),
-        resources: Box::new(cgroup::container_resources(pod, &container, policy)),
-    }
-}
-
-/// The same cgroup without values.
-fn untouched(setting: &CgroupSetting) -> CgroupSetting {
-    CgroupSetting {
-        name: setting.name.clone(),
-        cpu_shares: None,
-        cpu_quota: None,
-        memory_limit: None,
-        pids_max: None,
-        hugepages: Vec::new(),
-    }
-}
-
-fn with_sizes(pod: &Pod, sizes: &BTreeMap<String, Sizes>) -> Pod {
-    let mut pod = pod.clone();
-    for container in pod.init_containers.iter_mut().chain(&mut pod.containers) {
-        if let Some(sizes) = sizes.get(&container.name) {
-            sizes.apply(&mut container.resources);
-        }
-    }
-    pod
 }
 
 #[cfg(test)]
@@ -408,6 +172,7 @@ mod tests {
     use crate::model::outcome::{Failure, StepError};
     use crate::model::pod::{ResizePolicy, RestartPolicy};
     use crate::model::reason;
+    use crate::model::request::{Change, Usage};
     use crate::model::resources::{Bytes, Resources};
     use crate::model::runtime::ObservedName;
     use crate::model::sample::{self, at, exited, instance, running, sandbox};
@@ -440,6 +205,7 @@ mod tests {
         containers: Vec<ObservedContainer>,
         failure: Option<PodFailure>,
         limited_swap: bool,
+        pod_level: bool,
     }
 
     fn case(before: &[(i64, i64)], after: &[(i64, i64)]) -> Case {
@@ -450,7 +216,22 @@ mod tests {
             containers,
             failure: None,
             limited_swap: false,
+            pod_level: true,
         }
+    }
+
+    /// The same case, of a pod whose pod-level resources were these and become those. Its containers have no limits.
+    fn whole(mut case: Case, before: (i64, i64), after: (i64, i64)) -> Case {
+        let mut former = case.pod.clone();
+        for pod in [&mut former, &mut case.pod] {
+            for container in &mut pod.containers {
+                container.resources.limits = Default::default();
+            }
+        }
+        former.resources = Some(resources(before.0, before.1));
+        case.pod.resources = Some(resources(after.0, after.1));
+        case.saved = Allocation::of(&former);
+        case
     }
 
     impl Case {
@@ -464,6 +245,7 @@ mod tests {
         fn decided(&self) -> Result<Allocation, PendingResize> {
             let mut policy = sample::policy();
             policy.limited_swap = self.limited_swap;
+            policy.pod_level_resize = self.pod_level;
             policy.cgroup.version = match self.limited_swap {
                 true => crate::model::node::CgroupVersion::V2,
                 false => policy.cgroup.version,
@@ -669,9 +451,90 @@ mod tests {
     }
 
     #[test]
+    fn the_resources_of_the_pod_change_its_cgroup_and_the_limits_that_its_containers_take_from_it() {
+        let two = || case(&[(100, 64), (100, 64)], &[(100, 64), (100, 64)]);
+        whole(two(), (500, 128), (800, 256)).check(expect![[r#"
+            pod 256Mi
+            b0 256Mi quota 50000 shares 102
+            a0 256Mi quota 50000 shares 102
+            pod quota 80000 shares 819
+            b0 256Mi quota 80000 shares 102
+            a0 256Mi quota 80000 shares 102
+            keep, behind: []"#]]);
+        whole(two(), (800, 256), (500, 128)).check(expect![[r#"
+            pod uses less than 128Mi
+            b0 uses less than 128Mi
+            a0 uses less than 128Mi
+            b0 128Mi quota 80000 shares 102
+            a0 128Mi quota 80000 shares 102
+            pod 128Mi
+            b0 128Mi quota 50000 shares 102
+            a0 128Mi quota 50000 shares 102
+            pod quota 50000 shares 512
+            keep, behind: []"#]]);
+        // Of requests alone the containers notice nothing.
+        let mut requests = whole(two(), (500, 128), (500, 128));
+        if let Some(own) = &mut requests.pod.resources {
+            own.requests.cpu = Some(crate::model::resources::MilliCpu(300));
+        }
+        requests.check(expect![[r#"
+            pod 128Mi
+            pod quota 50000 shares 307
+            keep, behind: []"#]]);
+        // Containers with limits of their own keep them.
+        let mut own = case(&[(100, 64)], &[(100, 64)]);
+        own.pod.resources = Some(resources(800, 256));
+        let mut former = own.pod.clone();
+        former.resources = Some(resources(500, 128));
+        own.saved = Allocation::of(&former);
+        own.check(expect![[r#"
+            pod 256Mi
+            pod quota 80000 shares 819
+            keep, behind: []"#]]);
+        // A container that has to be restarted for another limit is.
+        let mut restarted = whole(two(), (500, 128), (500, 256));
+        restarted.pod.containers[1].resize = ResizePolicy {
+            memory: OnResize::RestartContainer,
+            ..ResizePolicy::default()
+        };
+        restarted.check(expect![[r#"
+            Container b resize requires restart
+            pod 256Mi
+            a0 256Mi quota 50000 shares 102
+            pod quota 50000 shares 512
+            keep, behind: ["b0"]
+            ensure image
+            write hosts file
+            create container
+            start container"#]]);
+    }
+
+    #[test]
+    fn what_the_cgroup_of_the_pod_has_is_kept_until_it_has_something_else() {
+        let first = whole(case(&[(100, 64)], &[(100, 64)]), (500, 128), (800, 256));
+        let saved = first.decided().unwrap();
+        let had = Some(Sizes::of(&resources(500, 128)));
+        assert_eq!(saved.pod_behind, had);
+        // Changed again before it was applied, and changed back.
+        let mut again = whole(case(&[(100, 64)], &[(100, 64)]), (500, 128), (900, 256));
+        again.saved = saved.clone();
+        assert_eq!(again.decided().unwrap().pod_behind, had);
+        let mut back = whole(case(&[(100, 64)], &[(100, 64)]), (500, 128), (500, 128));
+        back.saved = saved;
+        let back = back.decided().unwrap();
+        assert!(!back.is_behind(), "{back:?}");
+        // Without a running container there is the cgroup alone.
+        let mut ended = whole(case(&[(100, 64)], &[(100, 64)]), (500, 128), (800, 256));
+        ended.containers = vec![instance("a", 0, 1, exited(1, 2, 1))];
+        let ended = ended.decided().unwrap();
+        assert!(ended.behind.is_empty() && ended.pod_behind == had);
+    }
+
+    #[test]
     fn what_is_never_granted() {
         let mut whole = case(&[(100, 64)], &[(100, 64)]);
         whole.pod.resources = Some(resources(500, 128));
+        whole.pod_level = false;
         let refused = whole.decided().unwrap_err();
         assert_eq!(
             (refused.outlook, refused.message.as_str()),

@@ -10,8 +10,8 @@ use super::context::PlanContext;
 use super::environment::Room;
 use super::need::Stop;
 use super::{
-    PlanView, cgroup, ephemeral, expand, gc, image_volume, pull, republish, resize, restart, sandbox,
-    teardown, volume,
+    PlanView, actuation, cgroup, ephemeral, expand, gc, image_volume, pull, republish, resize, restart,
+    sandbox, teardown, volume,
 };
 use crate::model::allocation::Allocation;
 use crate::model::checkpoint::Checkpoint;
@@ -140,7 +140,7 @@ pub(super) fn in_sandbox(
     }
     let mut stages = vec![save(context, stop, start).into_iter().collect(), stops.collect()];
     let stopped: Vec<&str> = stop.iter().map(|stop| stop.instance.id.as_str()).collect();
-    let (resize, retry) = resize::stages(context, &stopped);
+    let (resize, retry) = actuation::stages(context, &stopped);
     stages.extend(resize);
     let waits_until = [waits_until, retry].into_iter().flatten().min();
     stages.push(prepare);

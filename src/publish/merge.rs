@@ -21,6 +21,9 @@ const OURS: &[&str] = &[
     "ephemeralContainerStatuses",
 ];
 
+/// Amounts by name, which the API server merges name by name.
+const AMOUNTS: &[&str] = &["resources", "allocatedResources"];
+
 /// Lists that the API server would merge by a key: the patch replaces them as a whole.
 const REPLACED: &[&str] = &["hostIPs", "podIPs"];
 
@@ -48,6 +51,12 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
             patch.insert((*key).to_owned(), new.cloned().unwrap_or(Value::Null));
         }
     }
+    for key in AMOUNTS {
+        let (new, old) = (new.get(*key), old.get(*key));
+        if new != old {
+            patch.insert((*key).to_owned(), over(new, old));
+        }
+    }
     for key in REPLACED {
         let (new, old) = (new.get(*key), old.get(*key));
         if let Some(Value::Array(items)) = new
@@ -65,6 +74,18 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
         patch.insert("conditions".to_owned(), json!(conditions));
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// A value over another one, for a patch that merges: what is gone is null.
+fn over(new: Option<&Value>, old: Option<&Value>) -> Value {
+    let Some(Value::Object(new)) = new else {
+        return new.cloned().unwrap_or(Value::Null);
+    };
+    let mut merged = new.clone();
+    for (key, old) in old.and_then(Value::as_object).into_iter().flatten() {
+        merged.insert(key.clone(), over(new.get(key), Some(old)));
+    }
+    Value::Object(merged)
 }
 
 /// Conditions that are removed when they no longer apply.
@@ -200,6 +221,21 @@ mod tests {
             json!({"phase": "Failed"}),
             json!({"phase": "Failed", "hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}]}),
             Some(json!({"hostIP": null, "hostIPs": null})),
+        );
+    }
+
+    #[test]
+    fn an_amount_that_is_gone_is_removed() {
+        check(
+            json!({"resources": {"requests": {"cpu": "1"}}, "allocatedResources": {"cpu": "1"}}),
+            json!({"resources": {"requests": {"cpu": "1", "memory": "1Mi"}, "limits": {"cpu": "1"}},
+                "allocatedResources": {"cpu": "1"}}),
+            Some(json!({"resources": {"requests": {"cpu": "1", "memory": null}, "limits": null}})),
+        );
+        check(
+            json!({}),
+            json!({"allocatedResources": {"cpu": "1"}}),
+            Some(json!({"allocatedResources": null})),
         );
     }
 

@@ -132,7 +132,7 @@ fn current_status(
     let phase = reported(context, reached, previous);
     let (reason, message) = why(phase, ended, [previous, end_of_api(pod)]);
     let ips = pod_ips(pod, context.seen, previous, policy);
-    api::PodStatus {
+    let mut status = api::PodStatus {
         phase: Some(phase.to_owned()),
         reason,
         message,
@@ -145,7 +145,9 @@ fn current_status(
         pod_ip: ips.first().cloned(),
         pod_ips: list(ips.into_iter().map(|ip| api::PodIP { ip })),
         ..common
-    }
+    };
+    resize::of_pod(context, &mut status);
+    status
 }
 
 /// The status of a pod that this node rejected.

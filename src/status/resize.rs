@@ -1,18 +1,23 @@
 //! The status of a pod whose resources change while it runs (`pkg/kubelet/status`, `pkg/kubelet/events/resize.go`,
 //! `convertContainerStatusResources` in `pkg/kubelet/kubelet_pods.go`).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use super::context::StatusContext;
 use super::format::time;
 use super::phase;
-use crate::model::allocation::Allocation;
+use crate::model::allocation::{Allocation, Sizes};
+use crate::model::amounts::{self, Limited, Overhead};
 use crate::model::memory::FailedWork;
 use crate::model::memory::PendingResize;
 use crate::model::pod::Pod;
 use crate::model::request::Occasion;
+use crate::model::resources::{Amounts, Bytes, MilliCpu, count_quantity};
 use crate::model::runtime::ObservedContainer;
 
 /// The condition of a pod that does not get what it requests.
@@ -36,7 +41,7 @@ pub(super) fn conditions(
     });
     let allocation = context.seen.allocation.as_ref();
     let progress = allocation
-        .filter(|allocation| !allocation.behind.is_empty())
+        .filter(|allocation| allocation.is_behind())
         .map(|allocation| {
             let failure = context
                 .memory
@@ -80,10 +85,71 @@ pub(super) fn in_force(
 ) -> api::ResourceRequirements {
     let allocation = context.seen.allocation.as_ref();
     let has = allocation.and_then(|allocation| allocation.of_instance(&instance.name, &instance.id));
-    match has {
-        Some(has) => has.of_object(allotted),
-        None => allotted,
+    let Some(has) = has else { return allotted };
+    // Limits that it takes from its pod are not shown as its own.
+    let limits = allotted.limits.as_ref();
+    let states = |name: &str| limits.is_some_and(|limits| limits.contains_key(name));
+    let own = Sizes {
+        cpu_limit: has.cpu_limit.filter(|_| states("cpu")),
+        memory_limit: has.memory_limit.filter(|_| states("memory")),
+        ..has
+    };
+    own.of_object(allotted)
+}
+
+/// `resources` and `allocatedResources` of a pod that sets resources of its own (KEP-5419,
+/// `convertToAPIPodLevelResourcesStatus` in `pkg/kubelet/kubelet_pods.go`): what its cgroup has, and what it is to have. The
+/// kubelet reports them for all pods; for the others they would only repeat the sum of the containers'.
+pub(super) fn of_pod(context: StatusContext<'_>, status: &mut api::PodStatus) {
+    let StatusContext { pod, policy, .. } = context;
+    let own = pod.object.spec.as_ref().and_then(|spec| spec.resources.clone());
+    let Some(own) = own.filter(|_| policy.pod_level_resize && pod.resources.is_some()) else {
+        return;
+    };
+    let has = context
+        .seen
+        .allocation
+        .as_ref()
+        .and_then(|allocation| allocation.pod_behind);
+    status.allocated_resources = Some(quantities(&amounts::pod_requests(pod, Overhead::With)));
+    status.resources = Some(match has {
+        Some(has) => {
+            let mut former = pod.clone();
+            has.apply(former.resources.get_or_insert_default());
+            effective(&former).of_object(own)
+        }
+        None => effective(pod).of_object(own),
+    });
+}
+
+/// The resources of the pod's cgroup.
+fn effective(pod: &Pod) -> Sizes {
+    let requests = amounts::pod_requests(pod, Overhead::With);
+    let limits = amounts::pod_limits(pod, Overhead::With);
+    let limited = Limited::of(pod);
+    Sizes {
+        cpu_request: requests.cpu.map(|cpu| cpu.0),
+        memory_request: requests.memory.map(|memory| memory.0),
+        cpu_limit: limits.cpu.map(|cpu| cpu.0).filter(|_| limited.cpu),
+        memory_limit: limits.memory.map(|memory| memory.0).filter(|_| limited.memory),
     }
+}
+
+fn quantities(amounts: &Amounts) -> BTreeMap<String, Quantity> {
+    let bytes = |amount: Option<Bytes>| amount.map(Bytes::quantity);
+    let stated = [
+        ("cpu", amounts.cpu.map(MilliCpu::quantity)),
+        ("memory", bytes(amounts.memory)),
+        ("ephemeral-storage", bytes(amounts.ephemeral_storage)),
+    ];
+    let stated = stated.into_iter();
+    let stated = stated.filter_map(|(name, amount)| Some((name.to_owned(), amount?)));
+    let pages = amounts.hugepages.iter();
+    let pages = pages.map(|(size, bytes)| (format!("hugepages-{}", size.quantity()), bytes.quantity()));
+    let extended = amounts.extended.iter();
+    let extended = extended.map(|(name, count)| (name.clone(), count_quantity(*count)));
+    let all = stated.chain(pages).chain(extended);
+    all.map(|(name, amount)| (name, Quantity(amount))).collect()
 }
 
 /// The event of a saved allocation: reason and message.
@@ -95,7 +161,7 @@ pub(super) fn progress(
     let run = allocation.applied(pod);
     let text = |what: &str| format!("Pod resize {what}: {}", summary(&run, allocation.generation, ""));
     let started = (occasion == Occasion::Resized).then(|| ("ResizeStarted", text("started")));
-    let is_over = occasion != Occasion::Begun && allocation.behind.is_empty();
+    let is_over = occasion != Occasion::Begun && !allocation.is_behind();
     let completed = is_over.then(|| ("ResizeCompleted", text("completed")));
     started.into_iter().chain(completed)
 }
@@ -160,7 +226,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::allocation::Sizes;
     use crate::model::memory::{Outlook, PodMemory};
     use crate::model::pod::RestartPolicy;
     use crate::model::sample::{self, at, instance, running, sandbox};
@@ -225,6 +290,51 @@ mod tests {
         allocation.behind.clear();
         let conditions = reported(&allocation).conditions.unwrap();
         assert!(conditions.iter().all(|condition| condition.type_ != IN_PROGRESS));
+    }
+
+    #[test]
+    fn the_resources_of_a_pod_are_those_of_its_cgroup_and_those_that_it_is_to_have() {
+        let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"])
+            .with_resources(&[sample::resources(100, 32 << 20)]);
+        pod.containers[0].resources.limits = Amounts::default();
+        pod.resources = Some(sample::resources(800, 256 << 20));
+        let object = serde_json::json!({"spec": {"resources": {
+            "requests": {"cpu": "0.8", "memory": "256Mi", "hugepages-2Mi": "4Mi"},
+            "limits": {"cpu": "0.8", "memory": "256Mi", "hugepages-2Mi": "4Mi"},
+        }, "containers": [{"name": "c", "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}}}]}});
+        pod.object = Arc::new(serde_json::from_value(object).unwrap());
+        let amounts = |cpu: &str, memory: &str| serde_json::json!({"cpu": cpu, "memory": memory, "hugepages-2Mi": "4Mi"});
+        let both = |cpu: &str, memory: &str| serde_json::json!({"requests": amounts(cpu, memory), "limits": amounts(cpu, memory)});
+        let reported = |pod_behind| {
+            let mut allocation = Allocation {
+                pod_behind,
+                ..Allocation::of(&pod)
+            };
+            let has = Sizes::of(&sample::resources(500, 128 << 20));
+            allocation.behind = pod_behind.map(|_| ("c0".to_owned(), has)).into_iter().collect();
+            let containers = vec![instance("c", 0, 1, running(1))];
+            let mut observed = sample::observed(vec![sandbox(0, true, 0)], containers);
+            observed.uids.values_mut().next().unwrap().allocation = Some(Arc::new(allocation));
+            let status = pod_status(&pod, &observed, None, None, &sample::policy(), &[], at(9));
+            serde_json::to_value(status).unwrap()
+        };
+        let granted = reported(None);
+        assert_eq!(granted["resources"], both("800m", "256Mi"));
+        assert_eq!(
+            granted["allocatedResources"],
+            serde_json::json!({"cpu": "800m", "memory": "256Mi"})
+        );
+        let behind = reported(Some(Sizes::of(&sample::resources(500, 128 << 20))));
+        assert_eq!(behind["resources"], both("500m", "128Mi"));
+        assert_eq!(behind["allocatedResources"], granted["allocatedResources"]);
+        let conditions = behind["conditions"].as_array().unwrap();
+        assert!(
+            conditions
+                .iter()
+                .any(|condition| condition["type"] == IN_PROGRESS)
+        );
+        // The container's limits are the pod's.
+        assert!(behind["containerStatuses"][0]["resources"]["limits"].is_null());
     }
 
     #[test]

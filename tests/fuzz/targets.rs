@@ -449,6 +449,7 @@ fn policy() -> NodePolicy {
     NodePolicy {
         apparmor: true,
         stop_signals: true,
+        pod_level_resize: true,
         masked_paths: Vec::new(),
         shutdown: Default::default(),
         name: "node".to_owned(),

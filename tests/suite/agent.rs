@@ -592,6 +592,7 @@ fn policy(root: &Path) -> NodePolicy {
         max_restart_backoff: Duration::from_secs(300),
         limited_swap: false,
         stop_signals: false,
+        pod_level_resize: true,
         apparmor: true,
         masked_paths: Vec::new(),
         republish: Duration::from_secs(60),

@@ -509,7 +509,7 @@ proptest! {
                     }
                     let wanted = pods.iter().filter(|pod| node.desired.get(&pod.name).is_some());
                     let live: Vec<i64> = wanted.filter(|pod| is_live(&node, pod)).map(|pod| {
-                        crate::plan::amounts::pod_requests(pod, crate::plan::amounts::Overhead::With).cpu_or_zero()
+                        crate::model::amounts::pod_requests(pod, crate::model::amounts::Overhead::With).cpu_or_zero()
                     }).collect();
                     prop_assert!(live.iter().sum::<i64>() <= 2000 && live.len() <= 4, "{live:?}");
                     // Decided once, it is at rest.

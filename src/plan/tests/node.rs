@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::world::World;
 use crate::model::allocation;
+use crate::model::amounts;
 use crate::model::api::ApiNode;
 use crate::model::memory::{Memory, PodMemory};
 use crate::model::node::NodeLimits;
@@ -16,7 +17,6 @@ use crate::model::resources::{Amounts, MilliCpu, Resources};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::sample;
 use crate::model::step::Plan;
-use crate::plan::amounts;
 use crate::plan::node::{self, NodeDecisions, NodeView, ResizeVerdict, Verdict};
 
 /// What pods may use together, in thousandths of a core.

@@ -34,6 +34,7 @@ pub fn it_registers_and_renews_its_lease(cluster: &mut Cluster) {
     );
     let declared = [
         "ExtendWebSocketsToKubelet",
+        "InPlacePodLevelResourcesVerticalScaling",
         "RestartAllContainersOnContainerExits",
     ];
     assert_eq!(status["declaredFeatures"], json!(declared));

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::control_plane::kubectl;
 use crate::node::{NODE_IP, container, ip, wait_http};
-use crate::objects::{condition, holds, pod, spec, web};
+use crate::objects::{IDLE, condition, holds, pod, spec, web};
 
 pub fn a_pod_runs_and_its_status_is_told(cluster: &mut Cluster) {
     let mut object = pod("web", &web("hello"));
@@ -97,6 +97,58 @@ pub fn containers_follow_the_policies_that_they_state(cluster: &mut Cluster) {
     let main = container(&pod, "main");
     assert_eq!(main["restartCount"], 1, "{main}");
     assert_eq!(main["lastState"]["terminated"]["exitCode"], 42, "{main}");
+}
+
+pub fn a_rule_restarts_all_containers_in_the_same_sandbox(cluster: &mut Cluster) {
+    // The first run of `main` ends with 42 when all others run, the second goes on.
+    let script = "test -e /d/x && exec sleep 100000; touch /d/x; sleep 3; exit 42";
+    let mut object = pod("whole", script);
+    object["spec"]["restartPolicy"] = json!("Never");
+    object["spec"]["volumes"] = json!([{"name": "d", "emptyDir": {}}]);
+    let mounts = json!([{"name": "d", "mountPath": "/d"}]);
+    let image = "gantry.local/busybox:1";
+    let idle = ["sh", "-c", IDLE];
+    object["spec"]["initContainers"] = json!([
+        {"name": "init", "image": image, "command": ["sh", "-c", "echo run >>/d/runs"], "volumeMounts": mounts},
+        {"name": "side", "image": image, "command": idle, "restartPolicy": "Always"},
+    ]);
+    let main = &mut object["spec"]["containers"][0];
+    main["volumeMounts"] = mounts.clone();
+    main["restartPolicy"] = json!("Never");
+    main["restartPolicyRules"] =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let other = json!({"name": "other", "image": image, "command": idle, "volumeMounts": mounts});
+    object["spec"]["containers"].as_array_mut().unwrap().push(other);
+    cluster.create("pods", &object);
+    let before = cluster.wait_running("whole");
+    assert_eq!(condition(&before, "AllContainersRestarting")["status"], "False");
+    let names = ["init", "side", "main", "other"];
+    let after = cluster.wait("pods", "whole", "restarted as a whole", |pod| {
+        let is_restarted = |name: &&str| container(pod, name)["restartCount"] == 1;
+        names.iter().all(is_restarted) && holds(pod, "Ready")
+    });
+    assert_eq!(ip(&after), ip(&before));
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert!(holds(&after, "Initialized"), "{after}");
+    let condition = condition(&after, "AllContainersRestarting");
+    assert_eq!(condition["status"], "False", "{condition}");
+    let last = &container(&after, "other")["lastState"]["terminated"];
+    assert_eq!(
+        (&last["reason"], &last["exitCode"]),
+        (&json!("RestartingAllContainers"), &json!(137))
+    );
+    let runs = kubectl(&[
+        "exec",
+        "whole",
+        "-c",
+        "other",
+        "-n",
+        &cluster.namespace,
+        "--",
+        "cat",
+        "/d/runs",
+    ]);
+    assert_eq!(runs, "run\nrun\n");
 }
 
 pub fn readiness_gates_are_followed_as_often_as_somebody_sets_them(cluster: &mut Cluster) {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::control_plane::kubectl;
 use crate::node::container;
 use crate::objects::{IDLE, condition, pod};
 
@@ -57,4 +58,41 @@ pub fn a_running_pod_gets_other_resources(cluster: &mut Cluster) {
     cluster.api.delete(&cluster.at("pods", "others"));
     let granted = wait_resized(cluster, &asks("1", "48Mi"));
     assert_eq!(container(&granted, "main")["restartCount"], 1);
+}
+
+pub fn a_running_pod_gets_other_resources_as_a_whole(cluster: &mut Cluster) {
+    let limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null";
+    let mut object = pod("whole", IDLE);
+    object["spec"]["resources"] = asks("200m", "64Mi");
+    cluster.create("pods", &object);
+    let before = cluster.wait_running("whole");
+    assert_eq!(before["status"]["resources"], asks("200m", "64Mi"), "{before}");
+    let inside = |cluster: &Cluster| {
+        kubectl(&[
+            "exec",
+            "whole",
+            "-n",
+            &cluster.namespace,
+            "--",
+            "sh",
+            "-c",
+            &format!("{limit}; true"),
+        ])
+    };
+    assert_eq!(inside(cluster).trim(), (64 << 20).to_string());
+    let path = cluster.at("pods", "whole");
+    let patch = json!({"spec": {"resources": asks("300m", "96Mi")}});
+    cluster.api.patch(&format!("{path}/resize"), &patch);
+    let resized = cluster.wait("pods", "whole", "resized", |pod| {
+        let reported = |kind: &str| condition(pod, kind).is_object();
+        let has = pod["status"]["resources"] == asks("300m", "96Mi");
+        has && !reported("PodResizeInProgress") && !reported("PodResizePending")
+    });
+    assert_eq!(container(&resized, "main")["restartCount"], 0);
+    assert_eq!(
+        resized["status"]["allocatedResources"],
+        asks("300m", "96Mi")["requests"]
+    );
+    // A container without limits of its own has those of its pod.
+    assert_eq!(inside(cluster).trim(), (96 << 20).to_string());
 }

@@ -209,3 +209,61 @@ async fn what_does_not_fit_waits_for_room_and_outlives_an_agent() {
     assert_eq!(condition(&object, "PodResizePending"), None);
     assert_eq!(of_container(&object)["restartCount"], 0);
 }
+
+/// Changes the resources of the pod as a whole as a user does.
+fn resize_whole(machine: &Machine, resources: &Value, generation: i64) {
+    let mut object = machine.api().get("pods", "web").unwrap();
+    object["spec"]["resources"] = resources.clone();
+    object["metadata"]["generation"] = json!(generation);
+    machine.api().write("pods", "web", object);
+}
+
+#[tokio::test]
+async fn a_pod_gets_more_as_a_whole_and_its_containers_the_new_limit() {
+    let mut machine = Machine::joined().await;
+    let spec = json!({"resources": asks("500m", "128Mi"), "containers": [{"name": "c", "image": "demo:1"}]});
+    machine.api().bind_asking("web", "u1", "demo:1", spec);
+    let object = becomes(&machine, "web", "ready", is_ready).await;
+    assert_eq!(object["status"]["resources"], asks("500m", "128Mi"));
+    assert_eq!(
+        object["status"]["allocatedResources"],
+        asks("500m", "128Mi")["requests"]
+    );
+    assert_eq!(limit(&machine), 128 * MIB);
+    machine.fake.hold("UpdateContainerResources");
+    resize_whole(&machine, &asks("800m", "256Mi"), 2);
+    let object = becomes(&machine, "web", "being resized", |object| {
+        condition(object, "PodResizeInProgress").is_some()
+    })
+    .await;
+    assert_eq!(object["status"]["resources"], asks("500m", "128Mi"));
+    assert_eq!(
+        object["status"]["allocatedResources"],
+        asks("800m", "256Mi")["requests"]
+    );
+    machine.kill().await;
+    machine.fake.release("UpdateContainerResources");
+    machine.start().await;
+    let object = becomes(&machine, "web", "resized", |object| {
+        condition(object, "PodResizeInProgress").is_none()
+    })
+    .await;
+    assert_eq!(object["status"]["resources"], asks("800m", "256Mi"));
+    assert_eq!(of_container(&object)["restartCount"], 0);
+    assert_eq!(limit(&machine), 256 * MIB);
+    // Less than it uses is not forced upon it.
+    machine.fake.world().memory_in_use = 200 << 20;
+    resize_whole(&machine, &asks("800m", "192Mi"), 3);
+    let object = becomes(&machine, "web", "too small", |object| {
+        condition(object, "PodResizeInProgress").is_some_and(|progress| progress["reason"] == "Error")
+    })
+    .await;
+    assert_eq!(object["status"]["resources"], asks("800m", "256Mi"));
+    // Nor more than the node has given to it.
+    resize_whole(&machine, &asks("900", "256Mi"), 4);
+    let object = becomes(&machine, "web", "waiting for room", |object| {
+        condition(object, "PodResizePending").is_some_and(|pending| pending["reason"] == "Deferred")
+    })
+    .await;
+    assert_eq!(object["status"]["allocatedResources"]["cpu"], "800m");
+}

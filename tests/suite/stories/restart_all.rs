@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
 
 use crate::agent::{Machine, condition, container, is_ready, manifest, phase, restarts, state};
 
