@@ -451,6 +451,7 @@ fn policy() -> NodePolicy {
         stop_signals: true,
         pod_level_resize: true,
         masked_paths: Vec::new(),
+        republish: Duration::from_secs(60),
         shutdown: Default::default(),
         name: "node".to_owned(),
         root_dir: "/var/lib/kubelet".into(),

@@ -654,7 +654,10 @@ impl World {
         // When the grace period is over there is no time left for an order, as in the kubelet (`waitForTurn` in
         // `kuberuntime_termination_order.go`).
         let chosen = self.memory.as_ref().and_then(|memory| memory.ends_by);
-        let ends = self.deadlines.get(uid).copied().into_iter().chain(chosen).min();
+        // It may have been written down by an agent that was killed before it stopped anything.
+        let saved = seen.checkpoint.as_ref().and_then(|saved| saved.ends);
+        let begun = self.deadlines.get(uid).copied();
+        let ends = begun.into_iter().chain(chosen).chain(saved).min();
         let is_over = ends.is_some_and(|ends| ends <= self.now);
         if own.is_some() && !self.not_saved && !is_over {
             let waited_for = seen.containers.iter().find(waits);
