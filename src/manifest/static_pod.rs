@@ -131,7 +131,11 @@ fn own_metadata(object: &k8s::Pod, faults: &mut Faults) {
     let at = FieldPath::default().field("metadata");
     match metadata.name.as_deref().unwrap_or("") {
         "" => faults.add(&at.field("name"), "is missing: every pod has a name"),
-        name => faults.complain(&at.field("name"), name, names::dns_subdomain(name)),
+        // Its end is followed by that of the node's name: `a-` is taken, as by the kubelet.
+        name => {
+            let complaint = names::dns_subdomain(&format!("{name}-n"));
+            faults.complain(&at.field("name"), name, complaint);
+        }
     }
     for (present, field) in [
         (metadata.deletion_timestamp.is_some(), "deletionTimestamp"),
