@@ -242,6 +242,8 @@ fn act_context(
         projects: project_ids(config),
         csi: Default::default(),
         at_work: Default::default(),
+        mounts: Default::default(),
+        local: Default::default(),
         users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, config.node.max_pods),
         network_cache: Default::default(),
         beginnings,

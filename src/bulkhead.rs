@@ -164,6 +164,13 @@ impl Bulkhead {
         }
     }
 
+    /// A slot for what needs no thread, a program; it is taken for as long as it is held. It is waited for like that of a
+    /// call, for at most `patience`.
+    pub async fn slot(&self, owner: &str, subject: &str, patience: Duration) -> Result<Slot, Stuck> {
+        let place = self.place(owner, subject, Instant::now() + patience).await?;
+        Ok(Slot { _place: place })
+    }
+
     fn start(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Stuck> {
         let thread = std::thread::Builder::new()
             .name(self.0.kind.to_owned())
@@ -248,6 +255,11 @@ impl Calls {
         };
         Some((stuck, hope))
     }
+}
+
+/// A slot that is held.
+pub struct Slot {
+    _place: Place,
 }
 
 /// A slot, taken until the call returns.

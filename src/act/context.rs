@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credential_provider::Providers;
 use super::files::{FileError, FilePlaces, Whose};
+use super::mount_tools::MountTools;
 use super::network_cache::NetworkCache;
 use super::projects::ProjectIds;
 use super::pull_records::PullRecords;
@@ -19,6 +20,7 @@ use super::turn::Turns;
 use super::user_ranges::PodUsers;
 use super::volume::at_work::AtWork;
 use super::volume::csi::CsiVolumes;
+use super::volume::local::turns::DeviceTurns;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
 use crate::counters::Counters;
@@ -57,6 +59,10 @@ pub struct ActContext {
     pub csi: CsiVolumes,
     /// Says what is being done with volumes.
     pub at_work: AtWork,
+    /// The programs that mount.
+    pub mounts: MountTools,
+    /// The turns of devices that are mounted for the node.
+    pub local: DeviceTurns,
     /// The project IDs of emptyDirs.
     pub projects: ProjectIds,
     /// The IDs of pods with user namespaces.

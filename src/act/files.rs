@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::failure::{abandoned, failure};
-use crate::bulkhead::{Bulkhead, Limits};
+use crate::bulkhead::{Bulkhead, Limits, Slot, Stuck};
 use crate::model::outcome::StepError;
 use crate::model::pod::PodUid;
 
@@ -64,13 +64,30 @@ impl FilePlaces {
         patience: Duration,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let bulkhead = match whose {
+        let path = path.display().to_string();
+        let result = self.bulkhead(whose).run(&pod.0, &path, patience, work).await;
+        result.unwrap_or_else(|stuck| Err(io::Error::other(stuck)))
+    }
+}
+
+impl FilePlaces {
+    /// A slot of the pod for a program about a path, taken for as long as it is held.
+    pub(super) async fn slot(
+        &self,
+        whose: Whose,
+        pod: &PodUid,
+        path: &Path,
+        patience: Duration,
+    ) -> Result<Slot, Stuck> {
+        let path = path.display().to_string();
+        self.bulkhead(whose).slot(&pod.0, &path, patience).await
+    }
+
+    fn bulkhead(&self, whose: Whose) -> &Bulkhead {
+        match whose {
             Whose::Host => &self.host_paths,
             Whose::Pod => &self.pod_directories,
-        };
-        let path = path.display().to_string();
-        let result = bulkhead.run(&pod.0, &path, patience, work).await;
-        result.unwrap_or_else(|stuck| Err(io::Error::other(stuck)))
+        }
     }
 }
 

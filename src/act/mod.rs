@@ -7,7 +7,7 @@
 //! - the steps: `container` (with `hook`, `image_mount`, `sub_path`, `symbol`, `user_mapping`), `hosts`, `image` (with `pull`,
 //!   [`credential_provider`], [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`,
 //!   `resize`, `sandbox` (with [`network_cache`]), `volume`;
-//! - what they share: `mount`, [`user_ranges`], and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
+//! - what they share: `mount`, [`mount_tools`], [`user_ranges`], and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
 //! - what belongs to no plan: [`kernel`], at the agent's start, [`projects`], which a start tidies up, [`requested_pull`]
 //!   (with `download`), and [`rotate`].
 
@@ -26,6 +26,7 @@ mod image;
 mod image_mount;
 pub mod kernel;
 mod mount;
+pub mod mount_tools;
 pub mod network_cache;
 mod off_thread;
 mod pod_cgroup;

@@ -42,7 +42,8 @@ pub(super) fn ensure(dir: &Path, logs: &Path) -> Result<Effect, StepError> {
 pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, StepError> {
     // Of a pod that has ended, only its volumes are removed.
     let pod = dir.ancestors().find(|above| above.ends_with(&work.uid.0));
-    let pod = pod.unwrap_or(&dir);
+    let pod = pod.unwrap_or(&dir).to_owned();
+    let pod = pod.as_path();
     let parts = pod.join("volume-subpaths");
     if parts.exists() {
         // Before the volumes that contain them.
@@ -63,6 +64,7 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
         }
         None => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
     }
+    unmounted(work, &dir, pod).await?;
     let projects = work.context.projects.clone();
     let users = work.context.users.clone();
     removed(work, dir, move |dir| {
@@ -71,7 +73,42 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
         users.forget(dir);
         Ok(())
     })
-    .await
+    .await?;
+    if let Some(root) = volume::local::release::root_of(pod) {
+        volume::local::release::sweep(work.context, &root).await;
+    }
+    Ok(Effect::PLAIN)
+}
+
+/// Unmounts what is mounted from servers, which may be gone, so that the removal of the directory meets none of it; and
+/// takes devices from the pod.
+async fn unmounted(work: &Work<'_>, dir: &Path, pod: &Path) -> Result<(), StepError> {
+    let what = || {
+        format!(
+            "cleaning up {} takes long: waiting for umount(8) of what an NFS server exports",
+            pod.display()
+        )
+    };
+    let unmounting = work.announced(
+        reason::pod::FAILED_KILL_POD,
+        what,
+        volume::nfs::release(work, pod),
+    );
+    let results = match work.unless_abandoned(unmounting).await {
+        Some(unmounted) => [
+            unmounted,
+            volume::local::release::release_devices(work, pod).await,
+        ],
+        None => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
+    };
+    let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    match failed.is_empty() {
+        true => Ok(()),
+        false => {
+            let message = format!("error cleaning up {}: {}", dir.display(), failed.join("; "));
+            Err(failure(reason::pod::FAILED_KILL_POD, message))
+        }
+    }
 }
 
 /// The list of all mounts is read only if there is a mount within a mount.

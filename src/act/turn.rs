@@ -97,9 +97,15 @@ impl Load {
             | Step::PostStart(_)
             | Step::ExpandVolume(_)
             | Step::RepublishVolume(_) => Load::Wait,
-            // A host path or a driver may hang, and thirty pods with one would block the turns of all others.
+            // A host path, a server, a device or a driver may hang, and thirty pods with one would block the turns of all others.
             Step::EnsureVolume(request)
-                if matches!(request.kind, VolumeKind::HostPath { .. } | VolumeKind::Csi(_)) =>
+                if matches!(
+                    request.kind,
+                    VolumeKind::HostPath { .. }
+                        | VolumeKind::Csi(_)
+                        | VolumeKind::Nfs(_)
+                        | VolumeKind::Local(_)
+                ) =>
             {
                 Load::Wait
             }

@@ -6,6 +6,8 @@ mod bind;
 pub mod csi;
 mod directory;
 mod huge_pages;
+pub mod local;
+pub(in crate::act) mod nfs;
 
 use std::fs;
 use std::io;
@@ -29,8 +31,14 @@ use crate::model::volume_work::{Awaited, Goal};
 
 /// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
-    if let VolumeKind::Csi(request) = request.kind {
-        return csi::ensure(work, *request).await;
+    match request.kind {
+        VolumeKind::Csi(request) => return csi::ensure(work, *request).await,
+        VolumeKind::Nfs(nfs) => return nfs::ensure(work, &request.called, &nfs).await,
+        VolumeKind::Local(volume) => return local::ensure(work, &request.called, &volume).await,
+        VolumeKind::LocalDevice(device) => {
+            return local::ensure_device(work, &request.called, &device).await;
+        }
+        _ => {}
     }
     let Some((_, path)) = place(&request.kind) else {
         return made(work, request).await;
@@ -52,15 +60,7 @@ async fn made(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepErr
         }
         _ => {}
     }
-    let patience = match kind {
-        VolumeKind::Bind { group: Some(_), .. } => bind::GROUP_PATIENCE,
-        _ => work.context.files.patience,
-    };
-    // The kubelet looks for it before it begins.
-    let absent = match &kind {
-        VolumeKind::Bind { source, .. } => Some(source.clone()),
-        _ => None,
-    };
+    let patience = work.context.files.patience;
     let made = match place(&kind) {
         Some((whose, path)) => {
             let projects = work.context.projects.clone();
@@ -77,12 +77,7 @@ async fn made(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepErr
             fact: None,
         }),
         Ok(_) => Ok(Effect::PLAIN),
-        Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| match absent {
-            Some(path) if error.kind() == io::ErrorKind::NotFound => format!(
-                "MountVolume.NewMounter initialization failed for volume {called:?} : path {path:?} does not exist"
-            ),
-            _ => set_up_failed(&called, error),
-        })),
+        Err(error) => Err(error.of_step(reason::pod::FAILED_MOUNT, |error| set_up_failed(&called, error))),
     }
 }
 
@@ -95,10 +90,11 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
         }
         | VolumeKind::Csi(_)
         | VolumeKind::Exhausted { .. }
+        | VolumeKind::Local(_)
+        | VolumeKind::LocalDevice(_)
+        | VolumeKind::Nfs(_)
         | VolumeKind::Missing { .. } => None,
-        VolumeKind::HostPath { path, .. } | VolumeKind::Bind { source: path, .. } => {
-            Some((Whose::Host, path.clone()))
-        }
+        VolumeKind::HostPath { path, .. } => Some((Whose::Host, path.clone())),
         VolumeKind::Directory { path, .. }
         | VolumeKind::Tmpfs { path, .. }
         | VolumeKind::HugePages { path, .. }
@@ -126,16 +122,12 @@ fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
             let group = group.map(u32::try_from).transpose().map_err(io::Error::other)?;
             atomic::write(path, files, group)
         }
-        VolumeKind::Bind {
-            source,
-            path,
-            access,
-            group,
-        } => bind::mount(source, path, *access, *group),
         VolumeKind::Exhausted { message } | VolumeKind::Missing { message } => {
             Err(io::Error::other(message.clone()))
         }
-        VolumeKind::Csi(_) => Err(io::Error::other("a driver makes it")),
+        VolumeKind::Csi(_) | VolumeKind::Local(_) | VolumeKind::LocalDevice(_) | VolumeKind::Nfs(_) => {
+            Err(io::Error::other("it is made with the help of programs"))
+        }
     }
 }
 

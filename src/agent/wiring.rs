@@ -20,6 +20,7 @@ use super::values::Values;
 use crate::act::pull_records::PullRecords;
 use crate::act::requested_pull;
 use crate::act::volume::csi::{CsiVolumes, unstage};
+use crate::act::volume::local::release;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::cri::Runtime;
@@ -107,7 +108,11 @@ impl Wiring {
             counters.clone(),
         );
         let unstaging = unstage::run(parts.act.csi.clone(), tasks.cancel.clone());
-        tasks.spawn("unstaging of volumes", unstaging);
+        let (act, root) = (parts.act.clone(), config.paths.root.clone());
+        tasks.spawn("unstaging of volumes", async move {
+            // What a former agent has left is looked for once.
+            tokio::join!(release::sweep(&act, &root), unstaging);
+        });
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
         self.statistics.spawn(tasks, config, values, &parts);
         let runtime = parts.act.runtime.clone();

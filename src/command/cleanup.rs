@@ -30,6 +30,7 @@ use crate::disk::tree::{self, Mounts};
 use crate::disk::write::remove_if_there;
 use crate::images::import;
 use crate::model::csi_request;
+use crate::model::local_volume;
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
@@ -173,6 +174,8 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
         projects: ProjectIds::new(Path::new(agent::ETC), Assignment::Never),
         csi: Default::default(),
         at_work: Default::default(),
+        mounts: Default::default(),
+        local: Default::default(),
         users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, 0),
         network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,
@@ -262,6 +265,15 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
     let volumes = csi_request::plugin_dir(&config.paths.root);
     let unmounted = tree::remove(&volumes, Mounts::Unmounted);
     summary.check("what storage drivers have staged", unmounted);
+    for devices in [
+        local_volume::global_mounts(&config.paths.root),
+        local_volume::device_maps(&config.paths.root),
+    ] {
+        let unmounted = tree::remove(&devices, Mounts::Unmounted);
+        summary.check("the devices of local volumes", unmounted);
+        // Something else in it stays.
+        let _ = devices.parent().map(std::fs::remove_dir);
+    }
     let below = |dir: &str| config.paths.root.join(dir);
     for dir in [
         &below("pods"),

@@ -20,6 +20,21 @@ pub fn beneath(table: &[u8], dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The mount points of the file system that is mounted at exactly this path, without that one; `None`: nothing is mounted
+/// there.
+pub fn of_same(table: &[u8], point: &Path) -> Option<Vec<PathBuf>> {
+    let rows = table.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (device, at) = (fields.nth(2)?, fields.nth(1)?);
+        Some((device, PathBuf::from(OsString::from_vec(unescape(at)))))
+    });
+    let rows: Vec<(&[u8], PathBuf)> = rows.collect();
+    // The last one hides the others.
+    let (device, _) = rows.iter().rev().find(|(_, at)| at == point)?;
+    let others = rows.iter().filter(|(own, at)| own == device && at != point);
+    Some(others.map(|(_, at)| at.clone()).collect())
+}
+
 /// The kernel writes space, tab, newline and backslash as three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
@@ -43,6 +58,23 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mount_points_of_one_file_system() {
+        let table = b"\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+40 22 7:1 / /plugins/mounts/pv rw - ext4 /dev/loop1 rw
+41 22 7:1 / /pods/u1/volumes/a\\040b rw - ext4 /dev/loop1 rw
+42 22 7:2 / /plugins/mounts/other rw - ext4 /dev/loop2 rw
+";
+        let got = of_same(table, Path::new("/plugins/mounts/pv"));
+        assert_eq!(got, Some(vec![PathBuf::from("/pods/u1/volumes/a b")]));
+        assert_eq!(
+            of_same(table, Path::new("/plugins/mounts/other")),
+            Some(Vec::new())
+        );
+        assert_eq!(of_same(table, Path::new("/plugins/mounts")), None);
+    }
 
     #[test]
     fn mount_points_beneath_a_directory() {

@@ -2,11 +2,15 @@
 //! the kubelet calls their type in its numbers. Pure.
 
 use super::csi::PLUGIN;
+use super::local_volume;
 use super::object::Objects;
 use super::object::lookup::Lookup;
 use super::persistent::{ClaimKey, PersistentSource};
 use super::pod::{Pod, VolumeSource};
 use super::reference;
+
+/// The kubelet's name of volumes of NFS servers.
+const NFS: &str = "kubernetes.io/nfs";
 
 /// Such a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,12 @@ pub fn claimed<'a>(pod: &'a Pod, objects: &'a Objects) -> Vec<Claimed<'a>> {
                 directory: &volume.name,
                 plugin: of_driver(&source.driver),
             }),
+            VolumeSource::Nfs { .. } => Some(Claimed {
+                volume: &volume.name,
+                claim: None,
+                directory: &volume.name,
+                plugin: NFS.to_owned(),
+            }),
             VolumeSource::Claim { claim, .. } => {
                 let key = reference::claim(pod, claim);
                 let Lookup::Found(found) = objects.claim(key.clone()) else {
@@ -43,7 +53,8 @@ pub fn claimed<'a>(pod: &'a Pod, objects: &'a Objects) -> Vec<Claimed<'a>> {
                 };
                 let plugin = match &persistent.source {
                     PersistentSource::HostPath { .. } => "kubernetes.io/host-path".to_owned(),
-                    PersistentSource::Local { .. } => "kubernetes.io/local-volume".to_owned(),
+                    PersistentSource::Nfs(_) => NFS.to_owned(),
+                    PersistentSource::Local { .. } => local_volume::PLUGIN.to_owned(),
                     PersistentSource::Csi(source) => of_driver(&source.driver),
                     PersistentSource::Unsupported(_) => return None,
                 };

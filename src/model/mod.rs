@@ -5,6 +5,7 @@
 //! Kubernetes' own data types appear where a value leaves us in exactly that form: a CRI message in a
 //! [`step::Step`], the API object of a [`pod::Pod`] that is shown to people.
 
+pub mod access;
 pub mod added;
 pub mod age;
 pub mod allocation;
@@ -38,9 +39,11 @@ pub mod image_ref;
 pub mod image_work;
 pub mod labels;
 pub mod last_logged;
+pub mod local_volume;
 pub mod manifest_edit;
 pub mod memory;
 pub mod mounted;
+pub mod nfs;
 pub mod node;
 pub(crate) mod node_row;
 pub mod object;

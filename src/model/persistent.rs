@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::csi::CsiSource;
 use super::host_path::HostPathKind;
+use super::nfs::NfsExport;
 use super::placement::Term;
 
 /// The key of a PersistentVolumeClaim.
@@ -71,7 +72,8 @@ pub struct PersistentVolume {
     /// `spec.accessModes`
     #[serde(default)]
     pub access: Vec<AccessMode>,
-    /// `spec.mountOptions`
+    /// The options that it is mounted with: `spec.mountOptions`, or the annotation that came before them, which drivers do
+    /// not know.
     pub mount_options: Vec<String>,
     /// Where it is.
     pub source: PersistentSource,
@@ -102,9 +104,14 @@ pub enum PersistentSource {
     },
     /// `local`
     Local {
-        /// Absolute, without `..`.
+        /// A directory or a block device: absolute, without `..`.
         path: PathBuf,
+        /// `fsType`, of a device: the name of a file system.
+        #[serde(default)]
+        fs_type: Option<String>,
     },
+    /// `nfs`
+    Nfs(NfsExport),
     /// `csi`
     Csi(Box<CsiSource>),
     /// A type that is not supported, by its name in `spec`.

@@ -27,9 +27,10 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
                 all.extend(secret.map(|name| key(pod, ObjectKind::Secret, name)));
                 continue;
             }
-            VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } | VolumeSource::Image { .. } => {
-                continue;
-            }
+            VolumeSource::EmptyDir { .. }
+            | VolumeSource::HostPath { .. }
+            | VolumeSource::Image { .. }
+            | VolumeSource::Nfs { .. } => continue,
         };
         for source in sources {
             match source {

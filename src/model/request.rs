@@ -12,6 +12,8 @@ use super::checkpoint::Checkpoint;
 use super::csi_request::CsiRequest;
 use super::env_file::EnvFileKey;
 use super::image_mount::ImageMount;
+use super::local_volume::{LocalDevice, LocalVolume};
+use super::nfs::NfsMount;
 use super::node::CgroupName;
 use super::object::Payload;
 use super::pod::{HostAlias, HostPathKind, PullPolicy};
@@ -19,7 +21,6 @@ use super::probe::Hook;
 use super::registry::Credential;
 use super::resources::Bytes;
 use super::run_as::RunAs;
-use super::security::GroupChange;
 use super::stop_signal::StopSignal;
 
 /// The sandbox that a container is created in.
@@ -246,17 +247,12 @@ pub enum VolumeKind {
         /// The files.
         files: Arc<Payload>,
     },
-    /// A directory of the host that is mounted in the pod's directory (a `local` PersistentVolume).
-    Bind {
-        /// The directory.
-        source: PathBuf,
-        /// Where it is mounted.
-        path: PathBuf,
-        /// Whether nothing may be written.
-        access: Access,
-        /// The group that its files are given to (`fsGroup`), and when.
-        group: Option<(i64, GroupChange)>,
-    },
+    /// A `local` PersistentVolume.
+    Local(Box<LocalVolume>),
+    /// The same, as a device.
+    LocalDevice(LocalDevice),
+    /// A directory of an NFS server.
+    Nfs(NfsMount),
     /// A volume of a CSI driver.
     Csi(Box<CsiRequest>),
     /// A volume for which the node has no room: the pod is rejected.
@@ -280,15 +276,6 @@ pub fn set_up_failed(volume: &str, why: impl std::fmt::Display) -> String {
 /// The message about a volume that takes long: what is waited for.
 pub fn set_up_slow(called: &str, what: &str) -> String {
     format!("MountVolume.SetUp for volume {called:?} takes long: waiting for {what}")
-}
-
-/// Whether a volume may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// It may.
-    ReadWrite,
-    /// It is mounted read-only.
-    ReadOnly,
 }
 
 /// A placeholder in the texts of a [`ContainerRequest`] for the address of the sandbox that the plan creates. No

@@ -294,6 +294,8 @@ pub struct MountedUsages(pub BTreeMap<PodUid, Vec<MountedUsage>>);
 pub enum MountedPlugin {
     /// The node: a `local` PersistentVolume.
     Local,
+    /// The node: a directory of an NFS server.
+    Nfs,
     /// A storage driver.
     Csi,
     /// The same, as a device.

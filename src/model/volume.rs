@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::container::PullPolicy;
 use super::csi::InlineCsi;
 use super::host_path::HostPathKind;
+use super::nfs::NfsExport;
 use super::resources::Bytes;
 use super::value::{FileSource, Projection};
 
@@ -18,6 +19,7 @@ pub fn plugin(volume: &k8s_openapi::api::core::v1::Volume) -> &'static str {
         () if volume.secret.is_some() => "kubernetes.io/secret",
         () if volume.empty_dir.is_some() => "kubernetes.io/empty-dir",
         () if volume.image.is_some() => "kubernetes.io/image",
+        () if volume.nfs.is_some() => "kubernetes.io/nfs",
         () => "other",
     }
 }
@@ -56,6 +58,13 @@ pub enum VolumeSource {
         read_only: bool,
         /// Who made the claim.
         origin: ClaimOrigin,
+    },
+    /// A directory that an NFS server exports.
+    Nfs {
+        /// Where it is.
+        export: NfsExport,
+        /// `readOnly`
+        read_only: bool,
     },
     /// A volume of a CSI driver that lives as long as the pod.
     Csi(Box<InlineCsi>),

@@ -45,6 +45,10 @@ pub enum Goal {
 pub enum Awaited {
     /// The file system that the volume is on.
     FileSystem,
+    /// The server that has it: `host:/path`.
+    Server(String),
+    /// The device or directory of the node that it is.
+    OfNode(PathBuf),
     /// Something about a storage driver.
     Driver {
         /// `NodePublishVolume`
@@ -59,6 +63,8 @@ impl Awaited {
     pub fn text(&self, path: &Path) -> String {
         match self {
             Awaited::FileSystem => format!("the file system at {}", path.display()),
+            Awaited::Server(source) => format!("the NFS server of {source}"),
+            Awaited::OfNode(source) => format!("the device or directory {}", source.display()),
             Awaited::Driver { what, driver } => format!("{what} of driver {driver}"),
         }
     }

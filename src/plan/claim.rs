@@ -4,15 +4,12 @@
 use std::path::PathBuf;
 
 use super::content::Origin;
-use super::{csi, placement};
+use super::{csi, local, nfs, placement};
 use crate::model::object::lookup::Lookup;
 use crate::model::persistent::{Claim, PersistentSource, PersistentVolume};
 use crate::model::pod::{ClaimOrigin, Volume, VolumeSource};
 use crate::model::reference;
-use crate::model::request::{Access, VolumeKind, set_up_failed};
-
-/// The plugin name of a `local` volume in paths.
-const LOCAL: &str = "kubernetes.io/local-volume";
+use crate::model::request::{VolumeKind, set_up_failed};
 
 /// The PersistentVolume behind a volume.
 #[derive(Debug)]
@@ -28,8 +25,9 @@ impl Resolved<'_> {
             _ if self.volume.is_block => Err(format!("PersistentVolume {} is a device", self.name)),
             PersistentSource::HostPath { path, .. } => Ok(path.clone()),
             PersistentSource::Csi(_) => Ok(csi::places(origin).target(self.name)),
+            PersistentSource::Nfs(_) => Ok(nfs::path(origin, self.name)),
             PersistentSource::Local { .. } | PersistentSource::Unsupported(_) => {
-                Ok(origin.policy.volume_dir(&origin.pod.uid, LOCAL, self.name))
+                Ok(local::path(origin, self.name))
             }
         }
     }
@@ -48,6 +46,7 @@ impl Resolved<'_> {
             PersistentSource::Csi(_) if self.volume.is_block => {
                 Ok(csi::places(origin).device_link(self.name))
             }
+            PersistentSource::Local { .. } if self.volume.is_block => Ok(local::link(origin, self.name)),
             _ => Err(format!("PersistentVolume {} is no device", self.name)),
         }
     }
@@ -148,9 +147,13 @@ pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> Volu
         }
     };
     if !is_on_its_node(origin, resolved.volume) {
+        let operation = match resolved.volume.is_block {
+            true => "MapVolume",
+            false => "MountVolume",
+        };
         return VolumeKind::Missing {
             message: format!(
-                "MountVolume.NodeAffinity check failed for volume {:?} : no matching NodeSelectorTerms",
+                "{operation}.NodeAffinity check failed for volume {:?} : no matching NodeSelectorTerms",
                 resolved.name
             ),
         };
@@ -161,47 +164,50 @@ pub(super) fn kind(origin: Origin<'_>, volume: &Volume, read_only: bool) -> Volu
 /// What is to be made for a PersistentVolume, by its type.
 fn of_source(origin: Origin<'_>, volume: &Volume, resolved: &Resolved<'_>, read_only: bool) -> VolumeKind {
     let place = (resolved.name, resolved.volume);
-    let path = match resolved.path(origin) {
-        _ if matches!(resolved.volume.source, PersistentSource::Csi(_)) => PathBuf::new(),
-        Ok(path) => path,
-        Err(why) => {
-            return VolumeKind::Missing {
-                message: set_up_failed(
-                    &volume.name,
-                    format!(
-                        "{why}, which is supported for volumes of CSI drivers only by this version of gantry"
-                    ),
-                ),
-            };
-        }
+    let failed = |why: String| VolumeKind::Missing {
+        message: set_up_failed(resolved.name, why),
     };
-    let security = &origin.pod.security;
     match &resolved.volume.source {
-        // A group owns no path of the host, as in the kubelet.
-        PersistentSource::HostPath { kind, .. } => VolumeKind::HostPath { path, kind: *kind },
-        PersistentSource::Local { path: source } => VolumeKind::Bind {
-            source: source.clone(),
-            path,
-            access: match read_only {
-                true => Access::ReadOnly,
-                false => Access::ReadWrite,
-            },
-            group: security
-                .fs_group
-                .filter(|_| !read_only)
-                .map(|group| (group, security.group_change)),
-        },
         PersistentSource::Csi(source) => csi::exhausted(origin, &volume.name, source)
             .unwrap_or_else(|| csi::persistent(origin, place, source, read_only)),
+        PersistentSource::Local { path, fs_type } => {
+            local::kind(origin, place, (path, fs_type.as_deref()), read_only)
+        }
         PersistentSource::Unsupported(source) => VolumeKind::Missing {
             message: set_up_failed(
                 &volume.name,
                 format!(
-                    "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath, local or csi",
+                    "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath, local, nfs \
+                     or csi",
                     resolved.name
                 ),
             ),
         },
+        // Of these the kubelet has no devices, either.
+        PersistentSource::HostPath { .. } | PersistentSource::Nfs(_) if resolved.volume.is_block => {
+            failed(format!(
+                "PersistentVolume {} has volumeMode Block, which only volumes of type local or csi can have",
+                resolved.name
+            ))
+        }
+        PersistentSource::HostPath { .. } if !resolved.volume.mount_options.is_empty() => {
+            VolumeKind::Missing {
+                message: format!(
+                    "MountVolume.MountOptionSupport check failed for volume {:?} : mount options are not supported for this \
+                     volume type",
+                    resolved.name
+                ),
+            }
+        }
+        // A group owns no path of the host, as in the kubelet.
+        PersistentSource::HostPath { path, kind } => VolumeKind::HostPath {
+            path: path.clone(),
+            kind: *kind,
+        },
+        PersistentSource::Nfs(export) => {
+            let options = &resolved.volume.mount_options;
+            nfs::kind(origin, resolved.name, export, options, read_only)
+        }
     }
 }
 
@@ -221,6 +227,7 @@ mod tests {
 
     use super::super::volume;
     use super::*;
+    use crate::model::nfs::NfsExport;
     use crate::model::object::{Known, Object, Objects, Reference};
     use crate::model::placement::{NodeMarks, Requirement, Term, Test};
     use crate::model::pod::{Mount, RestartPolicy};
@@ -245,6 +252,7 @@ mod tests {
             mount_options: Vec::new(),
             source: PersistentSource::Local {
                 path: PathBuf::from("/mnt/disk"),
+                fs_type: None,
             },
         }
     }
@@ -313,8 +321,8 @@ mod tests {
         check(
             bound(),
             expect![[r#"
-            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
-            None"#]],
+                Local(LocalVolume { source: "/mnt/disk", global: "/var/lib/kubelet/plugins/kubernetes.io/local-volume/mounts/pv", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, fs_type: "ext4", options: [], group: None })
+                None"#]],
         );
         check(
             Case {
@@ -322,7 +330,7 @@ mod tests {
                 ..bound()
             },
             expect![[r#"
-                Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: Some((2000, Always)) }
+                Local(LocalVolume { source: "/mnt/disk", global: "/var/lib/kubelet/plugins/kubernetes.io/local-volume/mounts/pv", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, fs_type: "ext4", options: [], group: Some((2000, Always)) })
                 None"#]],
         );
         check(
@@ -332,7 +340,7 @@ mod tests {
                 ..bound()
             },
             expect![[r#"
-                Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadOnly, group: None }
+                Local(LocalVolume { source: "/mnt/disk", global: "/var/lib/kubelet/plugins/kubernetes.io/local-volume/mounts/pv", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadOnly, fs_type: "ext4", options: [], group: None })
                 None"#]],
         );
     }
@@ -355,10 +363,70 @@ mod tests {
             None"#]],
         );
         check(
-            with(PersistentSource::Unsupported("nfs".to_owned())),
+            with(PersistentSource::Unsupported("iscsi".to_owned())),
             expect![[r#"
-                Missing { message: "MountVolume.SetUp failed for volume \"v\" : PersistentVolume pv: nfs is not supported by this version of gantry yet: use hostPath, local or csi" }
+                Missing { message: "MountVolume.SetUp failed for volume \"v\" : PersistentVolume pv: iscsi is not supported by this version of gantry yet: use hostPath, local, nfs or csi" }
                 None"#]],
+        );
+    }
+
+    #[test]
+    fn a_server_and_a_device_are_mounted_with_the_options_of_their_volume() {
+        let with = |source, options: &[&str]| Case {
+            volume: Some(PersistentVolume {
+                source,
+                mount_options: options.iter().map(|&option| option.to_owned()).collect(),
+                ..local()
+            }),
+            group: Some(2000),
+            ..bound()
+        };
+        let server = |server: &str| {
+            PersistentSource::Nfs(NfsExport {
+                server: server.to_owned(),
+                path: "/a".to_owned(),
+            })
+        };
+        check(
+            with(server("nas"), &["nfsvers=4.1", "hard", "", "hard"]),
+            expect![[r#"
+                Nfs(NfsMount { source: "nas:/a", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~nfs/pv", options: ["hard", "nfsvers=4.1"], access: ReadWrite })
+                None"#]],
+        );
+        check(
+            Case {
+                read_only: true,
+                ..with(server("2001:db8::7"), &[])
+            },
+            expect![[r#"
+                Nfs(NfsMount { source: "[2001:db8::7]:/a", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~nfs/pv", options: [], access: ReadOnly })
+                None"#]],
+        );
+        check(
+            with(server("-o"), &[]),
+            expect![[r#"
+            Missing { message: "MountVolume.SetUp failed for volume \"pv\" : the server \"-o\" begins with '-', as no name or address does: mount(8) would take it for an option" }
+            None"#]],
+        );
+        let device = PersistentSource::Local {
+            path: PathBuf::from("/dev/disk/by-id/x"),
+            fs_type: Some("xfs".to_owned()),
+        };
+        check(
+            with(device, &["noatime"]),
+            expect![[r#"
+            Local(LocalVolume { source: "/dev/disk/by-id/x", global: "/var/lib/kubelet/plugins/kubernetes.io/local-volume/mounts/pv", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, fs_type: "xfs", options: ["noatime"], group: Some((2000, Always)) })
+            None"#]],
+        );
+        let host = PersistentSource::HostPath {
+            path: PathBuf::from("/srv"),
+            kind: Default::default(),
+        };
+        check(
+            with(host, &["noatime"]),
+            expect![[r#"
+            Missing { message: "MountVolume.MountOptionSupport check failed for volume \"pv\" : mount options are not supported for this volume type" }
+            None"#]],
         );
     }
 
@@ -427,8 +495,8 @@ mod tests {
         check(
             owned(Some("u1")),
             expect![[r#"
-            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
-            None"#]],
+                Local(LocalVolume { source: "/mnt/disk", global: "/var/lib/kubelet/plugins/kubernetes.io/local-volume/mounts/pv", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, fs_type: "ext4", options: [], group: None })
+                None"#]],
         );
         check(
             owned(Some("u2")),
@@ -469,8 +537,8 @@ mod tests {
         check(
             on("n1"),
             expect![[r#"
-            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
-            None"#]],
+                Local(LocalVolume { source: "/mnt/disk", global: "/var/lib/kubelet/plugins/kubernetes.io/local-volume/mounts/pv", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, fs_type: "ext4", options: [], group: None })
+                None"#]],
         );
         check(
             on("n2"),
@@ -484,8 +552,8 @@ mod tests {
                 ..on("n2")
             },
             expect![[r#"
-            Bind { source: "/mnt/disk", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, group: None }
-            None"#]],
+                Local(LocalVolume { source: "/mnt/disk", global: "/var/lib/kubelet/plugins/kubernetes.io/local-volume/mounts/pv", path: "/var/lib/kubelet/pods/u1/volumes/kubernetes.io~local-volume/pv", access: ReadWrite, fs_type: "ext4", options: [], group: None })
+                None"#]],
         );
     }
 }

@@ -419,6 +419,7 @@ fn objects_for(pod: &Pod) -> Objects {
             mount_options: Vec::new(),
             source: PersistentSource::Local {
                 path: "/srv/data".into(),
+                fs_type: None,
             },
         }),
         Reference::CsiDriver(_) => Object::CsiDriver(CsiDriver {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use gantry::act::ActContext;
 use gantry::act::credential_provider::Providers;
 use gantry::act::files::FilePlaces;
+use gantry::act::mount_tools::MountTools;
 use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
 use gantry::act::registry::DockerConfig;
@@ -74,6 +75,8 @@ pub(crate) struct Machine {
     pub verification: Option<Verification>,
     /// File operations that may hang.
     pub files: FilePlaces,
+    /// The programs that mount.
+    pub mounts: MountTools,
     /// How long the API server may be silent before what was stored is used.
     pub patience: Duration,
     /// Whether the kernel enforces AppArmor profiles.
@@ -155,6 +158,7 @@ impl Machine {
             providers: Providers::default(),
             verification: Some(Verification::default()),
             files: FilePlaces::default(),
+            mounts: MountTools::default(),
             patience: Duration::from_millis(100),
             apparmor: true,
             stop_signals: false,
@@ -507,6 +511,8 @@ impl Agent {
             projects: Default::default(),
             csi: Default::default(),
             at_work: Default::default(),
+            mounts: machine.mounts.clone(),
+            local: Default::default(),
             users: PodUsers::of_pool(root, IdPool::whole(65_536)),
             network_cache: NetworkCache(root.join("cni-results")),
             beginnings: beginnings_in,

@@ -28,6 +28,7 @@ mod images;
 mod join;
 mod lives;
 mod manifests;
+mod nfs;
 mod numbers;
 mod probes;
 mod protection;

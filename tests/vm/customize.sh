@@ -21,4 +21,6 @@ chroot "$root" systemctl --quiet enable gantry-vm-channel.service systemd-networ
 # Nothing here needs them, and under emulation each timer and generator costs the boot.
 chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
     fstrim.timer systemd-networkd-wait-online.service getty@tty1.service
+# The story that needs the NFS server starts it.
+chroot "$root" systemctl --quiet disable nfs-server.service rpcbind.service rpcbind.socket nfs-client.target
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*

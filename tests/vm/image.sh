@@ -21,6 +21,8 @@ fi
 # The cloud kernel is small and has all that a node needs (overlay, nftables, veth, bridge, vxlan).
 packages=systemd-sysv,dbus,udev,kmod,procps,iproute2,nftables,ca-certificates,curl,tar
 packages+=,linux-image-cloud-amd64,containerd,runc,busybox-static
+# A server and a client of NFS, for the story of its volumes: a kernel in a namespace of the build machine may have neither.
+packages+=,nfs-kernel-server,nfs-common
 echo "VM: making a Debian $release ($suite) system from packages, once"
 rm -rf "$out"
 mkdir -p "$out"

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::control_plane::{ADMIN, ControlPlane, kubectl};
 use crate::joining;
+use crate::nfs;
 use crate::node::{SOON, here, ip, is_ready};
 use crate::objects::{condition, holds, name, spec, uid, web, workload};
 use crate::process::run;
@@ -56,6 +57,7 @@ pub fn inside(release: &str) -> ExitCode {
         let pods = runs_a_deployment(&api);
         starts_again_without_the_api_server(&mut vm, &mut plane, &pods);
         back_in_touch(&mut vm, &api, &pods);
+        nfs::a_claim_is_mounted_with_the_options_of_its_volume(&mut vm, &api);
         leaves(&mut vm, &api);
     }));
     if reported.is_err() {

@@ -15,6 +15,7 @@
 
 mod vm;
 mod stories;
+mod nfs;
 mod quotas;
 mod shutdown;
 mod join;

@@ -40,6 +40,10 @@ pub const ALL: &[Story] = &[
         after_a_reboot_the_pods_come_back,
     ),
     (
+        "a_pod_writes_to_a_server_and_can_be_removed_when_that_is_gone",
+        crate::nfs::a_pod_writes_to_a_server_and_can_be_removed_when_that_is_gone,
+    ),
+    (
         "logind_allows_the_time_that_pods_are_to_have",
         crate::shutdown::logind_allows_the_time_that_pods_are_to_have,
     ),

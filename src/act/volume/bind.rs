@@ -2,20 +2,50 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::mount::MsFlags;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::act::mount;
 use crate::disk::group;
-use crate::model::request::Access;
+use crate::model::access::Access;
 use crate::model::security::GroupChange;
 
 /// How long a volume may take whose files are given to a group: who fills it chooses how many there are. The kubelet sets no
 /// limit.
 pub(super) const GROUP_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// The flags of a mount that its bind mounts get, and what mount(8) calls them (`getBindMountOptions` in
+/// `k8s.io/mount-utils`).
+const FLAGS: [(FsFlags, MsFlags, &str); 7] = [
+    (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY, "ro"),
+    (FsFlags::ST_NODEV, MsFlags::MS_NODEV, "nodev"),
+    (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC, "noexec"),
+    (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID, "nosuid"),
+    (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME, "noatime"),
+    (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME, "relatime"),
+    (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME, "nodiratime"),
+];
+
+/// The flags of what a directory is on, as mount(8) calls them.
+pub(super) fn flags(source: &Path) -> io::Result<Vec<&'static str>> {
+    let had = statvfs(source)?.flags();
+    let flags = FLAGS.iter().filter(|(flag, ..)| had.contains(*flag));
+    Ok(flags.map(|(_, _, name)| *name).collect())
+}
+
+/// Unmounts it, and removes the empty directory.
+pub(super) fn undo(path: &Path) -> io::Result<()> {
+    match nix::mount::umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    fs::remove_dir(path)
+}
 
 /// Mounts it unless it is mounted. Its files are given to the group before, so that an agent that was killed meanwhile does
 /// that again.
@@ -25,16 +55,6 @@ pub(super) fn mount(
     access: Access,
     group: Option<(i64, GroupChange)>,
 ) -> io::Result<()> {
-    let found = fs::metadata(source)?;
-    if found.file_type().is_block_device() {
-        return Err(io::Error::other(
-            "a block device with a file system is not supported by this version of gantry yet: mount it on a directory, \
-             and name that in the volume",
-        ));
-    }
-    if !found.is_dir() {
-        return Err(io::Error::other("only directory and block device are supported"));
-    }
     fs::DirBuilder::new().recursive(true).mode(0o750).create(path)?;
     if mount::is_mount_point(path)? {
         return Ok(());
@@ -45,10 +65,13 @@ pub(super) fn mount(
     let bind = |flags| nix::mount::mount(Some(source), path, None::<&str>, flags, None::<&str>);
     bind(MsFlags::MS_BIND)?;
     if access == Access::ReadOnly {
-        // The kernel takes the flag of a bind mount in a second call only (mount(2)).
-        let made = bind(MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        // The kernel takes the flag of a bind mount in a second call only (mount(2)), with those that stay.
+        let had = statvfs(source)?.flags();
+        let kept = FLAGS.iter().filter(|(flag, ..)| had.contains(*flag));
+        let kept: MsFlags = kept.map(|(_, flag, _)| *flag).collect();
+        let made = bind(MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept);
         if let Err(errno) = made {
-            nix::mount::umount2(path, nix::mount::MntFlags::UMOUNT_NOFOLLOW)?;
+            undo(path)?;
             return Err(errno.into());
         }
     }
@@ -96,16 +119,24 @@ mod tests {
     }
 
     #[test]
-    fn only_a_directory_is_mounted() {
+    fn a_read_only_mount_keeps_the_flags_of_its_source() {
+        let name = "act::volume::bind::tests::a_read_only_mount_keeps_the_flags_of_its_source";
+        if !in_own_mounts(name) {
+            return;
+        }
         let dir = tempfile::tempdir().unwrap();
-        let check = |source: &Path, want: &str| {
-            let error = mount(source, &dir.path().join("p"), Access::ReadWrite, None).unwrap_err();
-            assert!(error.to_string().contains(want), "{error}");
-            assert!(!dir.path().join("p").exists());
-        };
-        let file = dir.path().join("file");
-        fs::write(&file, "").unwrap();
-        check(&file, "only directory and block device are supported");
-        check(&dir.path().join("missing"), "No such file or directory");
+        let (source, path) = (dir.path().join("disk"), dir.path().join("u1/pv"));
+        fs::create_dir(&source).unwrap();
+        let flags_of_it = MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+        nix::mount::mount(Some("tmpfs"), &source, Some("tmpfs"), flags_of_it, None::<&str>).unwrap();
+        mount(&source, &path, Access::ReadOnly, None).unwrap();
+        let got = flags(&path).unwrap();
+        for flag in ["ro", "noexec", "nodev"] {
+            assert!(got.contains(&flag), "{flag}: {got:?}");
+        }
+        assert!(!flags(&source).unwrap().contains(&"ro"));
+        for path in [path, source] {
+            undo(&path).unwrap();
+        }
     }
 }

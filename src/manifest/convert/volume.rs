@@ -9,6 +9,7 @@ use crate::manifest::field_value::{self, Use};
 use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::validate::resources::page_size;
 use crate::model::csi::InlineCsi;
+use crate::model::nfs::NfsExport;
 use crate::model::object::{ObjectKind, Selection, TrustAnchors};
 use crate::model::pod::{ClaimOrigin, HostPathKind, Medium, VolumeSource};
 use crate::model::resources::Bytes;
@@ -53,7 +54,7 @@ pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
     Some(made(Projection::Projected, own.default_mode, sources))
 }
 
-/// The volume, if it is backed by a claim or by a driver. The claim of a generic ephemeral volume is named after the pod (KEP-1698).
+/// The volume, if it is backed by a claim, by a driver or by an NFS server. The claim of a generic ephemeral volume is named after the pod (KEP-1698).
 pub(crate) fn stored(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
     if let Some(own) = &volume.persistent_volume_claim {
         return Some(VolumeSource::Claim {
@@ -73,6 +74,15 @@ pub(crate) fn stored(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
                 .as_ref()
                 .map(|secret| secret.name.clone()),
         })));
+    }
+    if let Some(own) = &volume.nfs {
+        return Some(VolumeSource::Nfs {
+            export: NfsExport {
+                server: own.server.clone(),
+                path: own.path.clone(),
+            },
+            read_only: own.read_only.unwrap_or(false),
+        });
     }
     volume.ephemeral.as_ref().map(|_| VolumeSource::Claim {
         claim: format!("{pod}-{}", volume.name),

@@ -240,6 +240,7 @@ const SUPPORTED: &[&str] = &[
     "projected",
     "csi",
     "image",
+    "nfs",
 ];
 
 /// The volume types whose objects exist only in the API server.

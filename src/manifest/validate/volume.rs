@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    CSIVolumeSource, EmptyDirVolumeSource, HostPathVolumeSource, ImageVolumeSource, PodSpec,
+    CSIVolumeSource, EmptyDirVolumeSource, HostPathVolumeSource, ImageVolumeSource, NFSVolumeSource, PodSpec,
 };
 
 use super::{projected, resources};
@@ -11,6 +11,7 @@ use crate::manifest::image::complaint;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
 use crate::model::image_ref::ImageRef;
+use crate::model::nfs::{path_complaint, server_complaint};
 
 /// Notes what is wrong with the volumes.
 pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
@@ -38,6 +39,7 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             (volume.projected.is_some(), "projected"),
             (volume.csi.is_some(), "csi"),
             (volume.image.is_some(), "image"),
+            (volume.nfs.is_some(), "nfs"),
         ];
         let mut kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind);
         if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
@@ -53,6 +55,9 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         }
         if let Some(own) = &volume.image {
             image(own, &at.field("image"), faults);
+        }
+        if let Some(own) = &volume.nfs {
+            nfs(own, &at.field("nfs"), faults);
         }
         if let Some(path) = &volume.host_path {
             host_path(path, &at.field("hostPath"), faults);
@@ -94,6 +99,36 @@ fn csi(own: &CSIVolumeSource, at: &FieldPath, faults: &mut Faults) {
             &secret.name,
             complaint,
         );
+    }
+}
+
+fn nfs(own: &NFSVolumeSource, at: &FieldPath, faults: &mut Faults) {
+    let (at_server, at_path) = (at.field("server"), at.field("path"));
+    match own.server.as_str() {
+        "" => faults.add(
+            &at_server,
+            "is missing: it is the name or the address of the NFS server",
+        ),
+        // The API server takes any text; a program is given this one.
+        server => {
+            if let Some(complaint) = server_complaint(server) {
+                faults.unsupported(&at_server, format!("{server:?} {complaint}"));
+            }
+        }
+    }
+    match own.path.as_str() {
+        "" => faults.add(&at_path, "is missing: it is the path that the NFS server exports"),
+        path if !path.starts_with('/') => {
+            faults.add(
+                &at_path,
+                format!("{path:?} is not an absolute path: start it with '/'"),
+            );
+        }
+        path => {
+            if let Some(complaint) = path_complaint(path) {
+                faults.unsupported(&at_path, format!("{path:?} {complaint}"));
+            }
+        }
     }
 }
 

@@ -532,13 +532,18 @@ impl World {
                 VolumeKind::Directory { path, .. } | VolumeKind::Tmpfs { path, .. } => {
                     self.disk.insert(path);
                 }
-                VolumeKind::Files { path, .. }
-                | VolumeKind::Bind { path, .. }
-                | VolumeKind::HugePages { path, .. } => {
+                VolumeKind::Files { path, .. } | VolumeKind::HugePages { path, .. } => {
                     self.disk.insert(path);
+                }
+                VolumeKind::Local(volume) => {
+                    self.disk.insert(volume.path);
+                }
+                VolumeKind::Nfs(nfs) => {
+                    self.disk.insert(nfs.path);
                 }
                 VolumeKind::HostPath { .. }
                 | VolumeKind::Csi(_)
+                | VolumeKind::LocalDevice(_)
                 | VolumeKind::Exhausted { .. }
                 | VolumeKind::Missing { .. } => {}
             },

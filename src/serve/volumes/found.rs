@@ -8,8 +8,8 @@
 //!   (`SetReady` in `pkg/volume/util`);
 //! - a volume of a driver: that of the directory in which the driver makes its mount point, and likewise where it is staged;
 //! - a device: that of the link in the pod's directory;
-//! - a `local` PersistentVolume: that of the directory of all such volumes of the pod, which are mounted together. What is
-//!   below its own mount cannot be seen.
+//! - a `local` PersistentVolume, or a directory of an NFS server: that of the directory of all such volumes of the pod, which
+//!   are mounted together. What is below its own mount cannot be seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,6 +27,7 @@ use crate::model::volume_work::Staged;
 
 const CSI: &str = "kubernetes.io~csi";
 const LOCAL: &str = "kubernetes.io~local-volume";
+const NFS: &str = "kubernetes.io~nfs";
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -99,7 +100,7 @@ fn of_pod(root: &Path, uid: &str, mounted: &BTreeSet<PathBuf>) -> BTreeMap<PathB
                     since: modified(&path),
                     of_driver: data(&path),
                 },
-                LOCAL => FoundVolume {
+                LOCAL | NFS => FoundVolume {
                     is_made: mounted.contains(&path),
                     is_mount_point: mounted.contains(&path),
                     since: modified(&pod.join(&of_plugin)),
@@ -118,16 +119,22 @@ fn of_pod(root: &Path, uid: &str, mounted: &BTreeSet<PathBuf>) -> BTreeMap<PathB
             found.insert(within, volume);
         }
     }
-    let of_devices = Path::new("volumeDevices").join(CSI);
-    for name in names(&pod.join(&of_devices)) {
-        let within = of_devices.join(&name);
-        let volume = FoundVolume {
-            is_made: true,
-            is_mount_point: false,
-            since: modified(&pod.join(&within)),
-            of_driver: data(&device_dir(root, &name).join("data")),
-        };
-        found.insert(within, volume);
+    for plugin in [CSI, LOCAL] {
+        let of_devices = Path::new("volumeDevices").join(plugin);
+        for name in names(&pod.join(&of_devices)) {
+            let within = of_devices.join(&name);
+            let of_driver = match plugin {
+                CSI => data(&device_dir(root, &name).join("data")),
+                _ => None,
+            };
+            let volume = FoundVolume {
+                is_made: true,
+                is_mount_point: false,
+                since: modified(&pod.join(&within)),
+                of_driver,
+            };
+            found.insert(within, volume);
+        }
     }
     found
 }
@@ -173,7 +180,9 @@ mod tests {
             "pods/u1/volumes/kubernetes.io~csi/pv/mount",
             "pods/u1/volumes/kubernetes.io~csi/begun",
             "pods/u1/volumes/kubernetes.io~local-volume/disk",
+            "pods/u1/volumes/kubernetes.io~nfs/share",
             "pods/u2/volumeDevices/kubernetes.io~csi",
+            "pods/u2/volumeDevices/kubernetes.io~local-volume",
             "plugins/kubernetes.io/csi/d/sum",
             "plugins/kubernetes.io/csi/volumeDevices/raw/data",
         ] {
@@ -193,7 +202,10 @@ mod tests {
             block,
         )
         .unwrap();
-        std::os::unix::fs::symlink("/nowhere", at("pods/u2/volumeDevices/kubernetes.io~csi/raw")).unwrap();
+        for link in ["kubernetes.io~csi/raw", "kubernetes.io~local-volume/disk"] {
+            let link = at("pods/u2/volumeDevices").join(link);
+            std::os::unix::fs::symlink("/nowhere", link).unwrap();
+        }
 
         let found = find(root.path());
         let seen: Vec<String> = found
@@ -213,7 +225,9 @@ mod tests {
             "u1 volumes/kubernetes.io~empty-dir/half false false None",
             "u1 volumes/kubernetes.io~empty-dir/made true true None",
             "u1 volumes/kubernetes.io~local-volume/disk false true None",
+            "u1 volumes/kubernetes.io~nfs/share false true None",
             "u2 volumeDevices/kubernetes.io~csi/raw true true Some(\"raw\")",
+            "u2 volumeDevices/kubernetes.io~local-volume/disk true true None",
         ];
         assert_eq!(seen, want);
         let staged: Vec<&str> = found.staged.keys().map(|staged| staged.handle.as_str()).collect();

@@ -94,8 +94,11 @@ fn directory(plugin: &str, name: &str) -> PathBuf {
         .join(name)
 }
 
-fn device(name: &str) -> PathBuf {
-    Path::new("volumeDevices/kubernetes.io~csi").join(name)
+/// The link to a device in the pod's directory.
+fn device(plugin: &str, name: &str) -> PathBuf {
+    Path::new("volumeDevices")
+        .join(format!("kubernetes.io~{plugin}"))
+        .join(name)
 }
 
 /// A volume, as the API has it. Without the pod and its objects it is not known what is behind a claim.
@@ -124,6 +127,15 @@ pub(super) fn describe(volume: &Volume, known: Option<(&Pod, &Objects)>) -> Desc
         let place = Place::Driver(directory("csi", name));
         let described = Described::new(&of_driver(&csi.driver), None, place);
         return match csi.read_only {
+            Some(true) => described,
+            _ => described.writable(),
+        };
+    }
+    if let Some(nfs) = &volume.nfs {
+        let source = format!("{}:{}", nfs.server, nfs.path);
+        let place = Place::MountPoint(directory("nfs", name));
+        let described = Described::new("nfs", Some(&source), place);
+        return match nfs.read_only {
             Some(true) => described,
             _ => described.writable(),
         };
@@ -182,16 +194,20 @@ fn claimed(claim: &str, is_read_only: bool, known: Option<(&Pod, &Objects)>) -> 
     let (kind, place) = match &volume.source {
         PersistentSource::HostPath { path, .. } => ("hostPath".to_owned(), Place::Host(path.clone())),
         PersistentSource::Local { .. } => {
-            let place = Place::MountPoint(directory("local-volume", name));
+            let place = match volume.is_block {
+                true => Place::Device(device("local-volume", name)),
+                false => Place::MountPoint(directory("local-volume", name)),
+            };
             ("local".to_owned(), place)
         }
+        PersistentSource::Nfs(_) => ("nfs".to_owned(), Place::MountPoint(directory("nfs", name))),
         PersistentSource::Csi(source) => {
             of = Some(Staged {
                 driver: source.driver.clone(),
                 handle: source.handle.clone(),
             });
             let place = match volume.is_block {
-                true => Place::Device(device(name)),
+                true => Place::Device(device("csi", name)),
                 false => Place::Driver(directory("csi", name)),
             };
             (of_driver(&source.driver), place)

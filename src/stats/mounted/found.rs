@@ -27,6 +27,12 @@ pub(super) struct Found {
     pub(super) of_driver: Option<(String, String)>,
 }
 
+/// What the node itself mounts, by the directories of the plugins.
+const OF_NODE: [(&str, MountedPlugin); 2] = [
+    ("kubernetes.io~local-volume", MountedPlugin::Local),
+    ("kubernetes.io~nfs", MountedPlugin::Nfs),
+];
+
 /// The volumes of all pods below the node's directory.
 pub(super) fn find(root: &Path) -> BTreeMap<Key, Found> {
     let mut all = BTreeMap::new();
@@ -37,12 +43,14 @@ pub(super) fn find(root: &Path) -> BTreeMap<Key, Found> {
                 all.insert(Key { pod, plugin, name }, found);
             }
         };
-        for (name, path) in entries(&pod.join("volumes/kubernetes.io~local-volume")) {
-            let found = Found {
-                path,
-                of_driver: None,
-            };
-            put(MountedPlugin::Local, name, Some(found));
+        for (directory, plugin) in OF_NODE {
+            for (name, path) in entries(&pod.join("volumes").join(directory)) {
+                let found = Found {
+                    path,
+                    of_driver: None,
+                };
+                put(plugin, name, Some(found));
+            }
         }
         let places = CsiPlaces {
             root: root.to_owned(),
@@ -88,6 +96,7 @@ mod tests {
         let data = r#"{"driverName":"d","specVolID":"pv","volumeHandle":"h"}"#;
         for directory in [
             "pods/u1/volumes/kubernetes.io~local-volume/disk",
+            "pods/u1/volumes/kubernetes.io~nfs/shared",
             "pods/u1/volumes/kubernetes.io~empty-dir/scratch",
             "pods/u1/volumes/kubernetes.io~csi/pv",
             "pods/u1/volumes/kubernetes.io~csi/half",
@@ -126,6 +135,7 @@ mod tests {
                 "pods/u1/volumes/kubernetes.io~local-volume/disk",
                 false,
             ),
+            ("u1 Nfs shared", "pods/u1/volumes/kubernetes.io~nfs/shared", false),
             ("u1 Csi pv", "pods/u1/volumes/kubernetes.io~csi/pv/mount", true),
             (
                 "u2 CsiDevice raw",

@@ -1,4 +1,4 @@
-//! What the volumes hold that are mounted for pods: those of storage drivers, and `local` PersistentVolumes. A task of its
+//! What the volumes hold that are mounted for pods: those of storage drivers, of NFS servers, and `local` PersistentVolumes. A task of its
 //! own: it measures when somebody asks, each volume at most once in a while (`volumeStatsAggPeriod`), and all at once. A volume
 //! whose driver or file system hangs keeps its last numbers, and holds up no other volume; who asks waits a second for it,
 //! once.

@@ -9,6 +9,7 @@ mod disk;
 mod driver;
 mod hung;
 mod kills;
+mod local;
 mod mounting;
 mod numbers;
 mod objects;
@@ -69,6 +70,10 @@ pub fn all() -> Vec<Story> {
         story!(refusals::a_volume_for_one_pod_is_refused_to_a_second),
         story!(refusals::what_a_volume_lacks_is_reported_in_events),
         story!(refusals::volumes_of_a_node_stay_on_it),
+        story!(local::a_device_gets_a_file_system_once_and_is_shared_by_pods),
+        story!(local::a_local_device_is_a_device_in_the_container),
+        story!(local::a_device_or_its_options_may_be_refused),
+        story!(local::a_directory_is_mounted_with_the_options_of_its_volume),
         story!(mounting::a_volume_is_staged_once_and_published_for_each_pod),
         story!(mounting::a_block_volume_is_a_device_in_the_container),
         story!(mounting::an_inline_volume_is_gone_with_its_pod),

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where a program is started: the file, the line, and which program that is. None takes a path, a name or a key of an
-/// object of the API server or of a pod.
+/// Where a program is started: the file, the line, and which program that is. Only those that mount take something of an
+/// object of the API server or of a pod: each as an argument of its own that cannot be an option.
 const PROGRAMS: &[(&str, &str, &str)] = &[
     (
         "cni-plugins/src/delegate.rs",
@@ -15,6 +15,11 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
         "src/act/credential_provider.rs",
         "let mut program = tokio::process::Command::new(&provider.program);",
         "a credential provider of the node's configuration, with the arguments written there",
+    ),
+    (
+        "src/act/mount_tools.rs",
+        "let mut command = Command::new(program);",
+        "mount, umount, blkid, fsck, or mkfs.TYPE of a checked name; paths begin with '/', and servers not with '-'",
     ),
     (
         "src/act/user_ranges.rs",

@@ -24,6 +24,11 @@ const LONG: Duration = Duration::from_secs(180);
 /// Runs a story once more in user, mount and network namespaces of its own, where it may put mounts wherever it likes and
 /// leaves no trace. True within them.
 fn in_own_namespaces(story: &str) -> bool {
+    in_namespaces(&format!("stories::waits::{story}"))
+}
+
+/// The same for a story with its path.
+pub(super) fn in_namespaces(story: &str) -> bool {
     const MARK: &str = "GANTRY_STORY_IN_OWN_NAMESPACES";
     if std::env::var_os(MARK).is_some() {
         return true;
@@ -33,7 +38,7 @@ fn in_own_namespaces(story: &str) -> bool {
         .arg(LONG.as_secs().to_string())
         .args(["unshare", "--user", "--map-root-user", "--mount", "--net", "--"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("stories::waits::{story}"), "--nocapture"])
+        .args(["--exact", story, "--nocapture"])
         .env(MARK, "1")
         .output()
         .expect("timeout and unshare are on every Debian");
@@ -71,7 +76,7 @@ fn silent_name_server(dir: &Path) -> std::net::UdpSocket {
 }
 
 /// Mounts a file system whose server never answers; it is gone when what is returned is dropped.
-fn dead_file_system(at: &Path) -> File {
+pub(super) fn dead_file_system(at: &Path) -> File {
     let mut options = OpenOptions::new();
     let server = options.read(true).write(true).open("/dev/fuse");
     let server = server.expect("this story needs /dev/fuse: load the module `fuse`");
@@ -88,7 +93,7 @@ fn dead_file_system(at: &Path) -> File {
 }
 
 /// A pod that has volumes, a probe and a hook, and whose names and paths are all well.
-async fn a_good_pod_is_up_in_its_usual_time(machine: &Machine) {
+pub(super) async fn a_good_pod_is_up_in_its_usual_time(machine: &Machine) {
     let c = "name: c, image: demo:1, volumeMounts: [{name: e, mountPath: /e}], lifecycle: {postStart: {exec: {command: [hello]}}}";
     let begun = Instant::now();
     machine.write(
@@ -109,7 +114,7 @@ async fn a_good_pod_is_up_in_its_usual_time(machine: &Machine) {
 }
 
 /// The messages of a pod's events of that reason, each with how often it came.
-fn messages(machine: &Machine, pod: &str, reason: &str) -> Vec<(String, u32)> {
+pub(super) fn messages(machine: &Machine, pod: &str, reason: &str) -> Vec<(String, u32)> {
     let report = machine.report();
     let events = report
         .events

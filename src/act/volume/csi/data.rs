@@ -24,7 +24,7 @@ pub(super) fn save(dir: &Path, data: &VolumeData) -> io::Result<()> {
 }
 
 /// Removes an empty directory, if it is there, and nothing is mounted on it. What is mounted is not touched: it may hang.
-pub(super) fn remove_mount_dir(dir: &Path) -> io::Result<Left> {
+pub(in crate::act::volume) fn remove_mount_dir(dir: &Path) -> io::Result<Left> {
     match mount::is_mount_point(dir) {
         Ok(true) => Ok(Left::Mounted),
         Ok(false) => remove_dir(dir).map(|()| Left::Nothing),
@@ -34,7 +34,7 @@ pub(super) fn remove_mount_dir(dir: &Path) -> io::Result<Left> {
 }
 
 /// Removes a directory that is empty; one that is not stays.
-pub(super) fn remove_if_empty(dir: &Path) -> io::Result<()> {
+pub(in crate::act::volume) fn remove_if_empty(dir: &Path) -> io::Result<()> {
     match remove_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         result => result,
@@ -43,7 +43,7 @@ pub(super) fn remove_if_empty(dir: &Path) -> io::Result<()> {
 
 /// What is left of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
+pub(in crate::act::volume) enum Left {
     Nothing,
     /// Something is mounted on it.
     Mounted,
@@ -51,7 +51,7 @@ pub(super) enum Left {
 
 impl Left {
     /// The error, where something is left.
-    pub(super) fn refused(self, dir: &Path) -> io::Result<()> {
+    pub(in crate::act::volume) fn refused(self, dir: &Path) -> io::Result<()> {
         match self {
             Left::Nothing => Ok(()),
             Left::Mounted => Err(io::Error::other(format!(
@@ -78,7 +78,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The names in a directory; none if it is not there.
-pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
+pub(in crate::act::volume) fn names(dir: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if is_absent(&error) => return Ok(Vec::new()),

@@ -71,7 +71,7 @@ pub(super) async fn unmap(places: &CsiPlaces, name: &str) -> io::Result<()> {
 }
 
 /// Detaches the loop devices that are backed by this path.
-fn detach_loop_devices(path: &Path) -> io::Result<()> {
+pub(in crate::act::volume) fn detach_loop_devices(path: &Path) -> io::Result<()> {
     for name in data::names(Path::new("/sys/block"))? {
         if !name.starts_with("loop") {
             continue;

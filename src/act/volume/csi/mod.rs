@@ -9,8 +9,8 @@
 //! - `expand`: enlarges a volume while pods use it;
 //! - `data`: the data files.
 
-mod data;
-mod device;
+pub(in crate::act::volume) mod data;
+pub(in crate::act::volume) mod device;
 mod entry;
 mod expand;
 mod found;

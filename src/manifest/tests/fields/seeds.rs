@@ -57,6 +57,7 @@ const EVERYTHING: &str = r#"{
     {"name": "kept", "persistentVolumeClaim": {"claimName": "a", "readOnly": true}},
     {"name": "raw", "persistentVolumeClaim": {"claimName": "b"}},
     {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}},
+    {"name": "shared", "nfs": {"server": "nas", "path": "/a", "readOnly": true}},
     {"name": "driven", "csi": {
       "driver": "csi.example.com", "fsType": "ext4", "readOnly": true, "volumeAttributes": {"size": "small"},
       "nodePublishSecretRef": {"name": "a"}

@@ -655,14 +655,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
                 ),
             ),
             ("name", Acts("plan/volume.rs")),
-            (
-                "nfs",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "nfs": {"server": "a", "path": "/"}}]}"#,
-                    "spec.volumes[0].nfs: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("nfs", Acts("plan/nfs.rs")),
             ("persistentVolumeClaim", Acts("plan/claim.rs")),
             (
                 "photonPersistentDisk",
@@ -743,6 +736,14 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
         &[
             ("claimName", Acts("plan/claim.rs")),
             ("readOnly", Acts("plan/claim.rs")),
+        ],
+    ),
+    (
+        "NFSVolumeSource",
+        &[
+            ("path", Acts("plan/nfs.rs")),
+            ("readOnly", Acts("plan/nfs.rs")),
+            ("server", Acts("plan/nfs.rs")),
         ],
     ),
     (

@@ -18,12 +18,16 @@ use super::teller::ValueSender;
 use crate::manifest::{convert, names};
 use crate::model::backoff::{self, Doubling};
 use crate::model::csi::{CsiSource, SecretName};
+use crate::model::nfs::NfsExport;
 use crate::model::object::{Known, Object};
 use crate::model::persistent::{AccessMode, Claim, ClaimKey, PersistentSource, PersistentVolume};
 use crate::source::api::pods;
 
 /// The finalizer with which the control plane keeps a claim while pods use it.
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
+
+/// The annotation that came before `mountOptions`, and before which it comes (`MountOptionAnnotation` in the core API).
+const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
 /// The waits while a claim is not bound: nothing tells when it is.
 const UNBOUND: Doubling = Doubling::new(Duration::from_millis(250), Duration::from_secs(2));
@@ -156,17 +160,22 @@ pub fn of_claim(claim: k8s::PersistentVolumeClaim) -> Object {
 /// The object of a volume for pods; or why it is not used.
 pub fn of_volume(volume: k8s::PersistentVolume) -> Result<Object, String> {
     let spec = volume.spec.unwrap_or_default();
-    let source = match (&spec.host_path, &spec.local, &spec.csi) {
-        (Some(own), _, _) => PersistentSource::HostPath {
-            path: path(&own.path)?,
-            kind: convert::host_path_kind(own.type_.as_deref()),
-        },
-        (None, Some(own), _) => PersistentSource::Local {
-            path: path(&own.path)?,
-        },
-        (None, None, Some(own)) => PersistentSource::Csi(Box::new(csi(own)?)),
-        (None, None, None) => PersistentSource::Unsupported(source_name(&spec)),
+    let source = source(&spec)?;
+    let annotations = volume.metadata.annotations.unwrap_or_default();
+    let stated = annotations.get(MOUNT_OPTIONS);
+    let stated = stated.filter(|_| !matches!(source, PersistentSource::Csi(_)));
+    let mount_options: Vec<String> = match stated {
+        Some(stated) => stated.split(',').map(str::to_owned).collect(),
+        None => spec.mount_options.unwrap_or_default(),
     };
+    if let Some(option) = mount_options
+        .iter()
+        .find(|option| option.contains(char::is_control))
+    {
+        return Err(format!(
+            "the mount option {option:?} contains a control character"
+        ));
+    }
     let required = spec.node_affinity.and_then(|affinity| affinity.required);
     let capacity = spec
         .capacity
@@ -183,9 +192,40 @@ pub fn of_volume(volume: k8s::PersistentVolume) -> Result<Object, String> {
             .flatten()
             .filter_map(|mode| access(mode))
             .collect(),
-        mount_options: spec.mount_options.unwrap_or_default(),
+        mount_options,
         source,
     }))
+}
+
+/// What it is.
+fn source(spec: &k8s::PersistentVolumeSpec) -> Result<PersistentSource, String> {
+    Ok(match (&spec.host_path, &spec.local, &spec.csi, &spec.nfs) {
+        (Some(own), ..) => PersistentSource::HostPath {
+            path: path(&own.path)?,
+            kind: convert::host_path_kind(own.type_.as_deref()),
+        },
+        (None, Some(own), ..) => PersistentSource::Local {
+            path: path(&own.path)?,
+            fs_type: own.fs_type.as_deref().map(file_system).transpose()?,
+        },
+        (None, None, Some(own), _) => PersistentSource::Csi(Box::new(csi(own)?)),
+        (None, None, None, Some(own)) => PersistentSource::Nfs(NfsExport {
+            server: own.server.clone(),
+            path: own.path.clone(),
+        }),
+        (None, None, None, None) => PersistentSource::Unsupported(source_name(spec)),
+    })
+}
+
+/// The name of a file system: it becomes a part of the name of the program that makes one.
+fn file_system(name: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+    if name.starts_with(['-', '.']) || !name.chars().all(is_plain) {
+        return Err(format!(
+            "fsType {name:?} is no name of a file system: use one like ext4 or xfs"
+        ));
+    }
+    Ok(name.to_owned())
 }
 
 /// What is kept of `spec.csi`. The name of the driver becomes part of paths.
@@ -277,14 +317,36 @@ mod tests {
                 ]}},
             }),
             expect![[
-                r#"{"claim":null,"is_block":true,"affinity":[{"labels":[{"key":"kubernetes.io/hostname","test":{"In":["n1"]}}],"fields":[]}],"capacity":"","access":[],"mount_options":[],"source":{"Local":{"path":"/mnt/d"}}}"#
+                r#"{"claim":null,"is_block":true,"affinity":[{"labels":[{"key":"kubernetes.io/hostname","test":{"In":["n1"]}}],"fields":[]}],"capacity":"","access":[],"mount_options":[],"source":{"Local":{"path":"/mnt/d","fs_type":null}}}"#
             ]],
         );
         check_volume(
-            serde_json::json!({"nfs": {"server": "s", "path": "/"}, "claimRef": {"uid": "u"}}),
+            serde_json::json!({"iscsi": {"targetPortal": "s"}, "claimRef": {"uid": "u"}}),
             expect![[
-                r#"{"claim":"u","is_block":false,"affinity":null,"capacity":"","access":[],"mount_options":[],"source":{"Unsupported":"nfs"}}"#
+                r#"{"claim":"u","is_block":false,"affinity":null,"capacity":"","access":[],"mount_options":[],"source":{"Unsupported":"iscsi"}}"#
             ]],
+        );
+        check_volume(
+            serde_json::json!({"nfs": {"server": "s", "path": "/"}, "claimRef": {"uid": "u"}, "mountOptions": ["hard"]}),
+            expect![[
+                r#"{"claim":"u","is_block":false,"affinity":null,"capacity":"","access":[],"mount_options":["hard"],"source":{"Nfs":{"server":"s","path":"/"}}}"#
+            ]],
+        );
+        check_volume(
+            serde_json::json!({"local": {"path": "/dev/x", "fsType": "xfs"}}),
+            expect![[
+                r#"{"claim":null,"is_block":false,"affinity":null,"capacity":"","access":[],"mount_options":[],"source":{"Local":{"path":"/dev/x","fs_type":"xfs"}}}"#
+            ]],
+        );
+        check_volume(
+            serde_json::json!({"local": {"path": "/dev/x", "fsType": "../../bin/sh"}}),
+            expect![[
+                r#"Err("fsType \"../../bin/sh\" is no name of a file system: use one like ext4 or xfs")"#
+            ]],
+        );
+        check_volume(
+            serde_json::json!({"nfs": {"server": "s", "path": "/"}, "mountOptions": ["hard\nx"]}),
+            expect![[r#"Err("the mount option \"hard\\nx\" contains a control character")"#]],
         );
         for bad in ["srv", "/srv/../etc", ""] {
             assert!(path(bad).is_err(), "{bad:?}");

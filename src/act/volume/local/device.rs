@@ -1,0 +1,96 @@
+//! A device that containers have as one: a link in the pod's directory, and a mount that keeps the device busy for as long
+//! as the pod has it (`MapBlockVolume` in `pkg/volume/util`).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use nix::mount::MsFlags;
+
+use crate::act::context::Work;
+use crate::act::effect::Effect;
+use crate::act::files::Whose;
+use crate::act::mount;
+use crate::disk::write::remove_if_there;
+use crate::model::local_volume::LocalDevice;
+use crate::model::outcome::{Done, StepError};
+use crate::model::reason::pod::FAILED_MAP;
+use crate::model::volume_work::{Awaited, Goal};
+
+/// Makes link and mount, or finds them made.
+pub(in crate::act::volume) async fn ensure(
+    work: &Work<'_>,
+    called: &str,
+    device: &LocalDevice,
+) -> Result<Effect, StepError> {
+    let patience = work.context.files.patience;
+    let source = Awaited::OfNode(device.source.clone());
+    let at_work = &work.context.at_work;
+    let _working = at_work.begin(work.uid, &device.link, Goal::SetUp, source);
+    let source = device.source.clone();
+    let found = work
+        .in_place(Whose::Host, &device.source, patience, move || real(&source))
+        .await;
+    let failed = |step: &str, error: io::Error| format!("{step} failed for volume {called:?} : {error}");
+    let real = found
+        .map_err(|error| error.of_step(FAILED_MAP, |error| failed("MapVolume.EvalHostSymlinks", error)))?;
+    let (link, map) = (device.link.clone(), device.map.clone());
+    let making = move || {
+        make_link(&link, &real)?;
+        make_map(&map, &real)
+    };
+    let made = work.in_place(Whose::Pod, &device.link, patience, making).await;
+    made.map_err(|error| error.of_step(FAILED_MAP, |error| failed("MapVolume.MapBlockVolume", error)))?;
+    Ok(Effect {
+        done: Done::DeviceMapped {
+            volume: called.to_owned(),
+            global: parent(&device.map),
+            pod: parent(&device.link),
+        },
+        fact: None,
+    })
+}
+
+/// The device behind links, which must be one.
+fn real(source: &Path) -> io::Result<PathBuf> {
+    let real = fs::canonicalize(source)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", source.display())))?;
+    match fs::metadata(&real)?.file_type().is_block_device() {
+        true => Ok(real),
+        false => Err(io::Error::other(format!(
+            "{} is not a block device",
+            source.display()
+        ))),
+    }
+}
+
+/// After a reboot the name may stand for another device.
+fn make_link(link: &Path, device: &Path) -> io::Result<()> {
+    if fs::read_link(link).is_ok_and(|found| found == device) {
+        return Ok(());
+    }
+    make_dir(&parent(link))?;
+    remove_if_there(link)?;
+    std::os::unix::fs::symlink(device, link)
+}
+
+fn make_map(map: &Path, device: &Path) -> io::Result<()> {
+    make_dir(&parent(map))?;
+    if !map.exists() {
+        fs::File::create(map)?;
+    }
+    if mount::is_mount_point(map)? {
+        return Ok(());
+    }
+    nix::mount::mount(Some(device), map, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    Ok(())
+}
+
+fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}

@@ -1,0 +1,197 @@
+//! Mounts a device for the node, and makes a file system on one that has none (`formatAndMountSensitive` in
+//! `k8s.io/mount-utils`).
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use crate::act::context::Work;
+use crate::act::mount;
+use crate::act::mount_tools::{FORMAT_PATIENCE, Mounting, Ran};
+use crate::act::off_thread::off_thread;
+use crate::model::access::Access;
+use crate::model::local_volume::LocalVolume;
+
+/// What blkid(8) says of a device that has nothing on it.
+const NOTHING_FOUND: i32 = 2;
+/// What fsck(8) says of errors that it could not correct.
+const ERRORS_LEFT: i32 = 4;
+
+/// Mounts it unless it is mounted. The error is the kubelet's.
+pub(super) async fn mount(work: &Work<'_>, volume: &LocalVolume) -> Result<(), String> {
+    let global = volume.global.clone();
+    let prepare = move || {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(&global)?;
+        mount::is_mount_point(&global)
+    };
+    let is_mounted = off_thread(prepare).await.map_err(|error| error.to_string())?;
+    if is_mounted {
+        return Ok(());
+    }
+    let result = formatted_and_mounted(work, volume).await;
+    let Err(why) = result else { return Ok(()) };
+    let global = volume.global.clone();
+    let _ = off_thread(move || fs::remove_dir(&global)).await;
+    Err(format!(
+        "local: failed to mount device {} at {} (fstype: {}), error {why}",
+        volume.source.display(),
+        volume.global.display(),
+        volume.fs_type,
+    ))
+}
+
+async fn formatted_and_mounted(work: &Work<'_>, volume: &LocalVolume) -> Result<(), String> {
+    let mut options = volume.options.clone();
+    if volume.access == Access::ReadOnly && !options.iter().any(|option| option == "ro") {
+        options.push("ro".to_owned());
+    }
+    let writes = !options.iter().any(|option| option == "ro");
+    let device = volume.source.display();
+    let found = format_of(work, &volume.source).await;
+    let found = found.map_err(|why| format!("failed to get disk format of disk {device}: {why}"))?;
+    match (found.as_str(), writes) {
+        ("", false) => {
+            return Err(format!(
+                "cannot mount unformatted disk {device} as we are manipulating it in read-only mode"
+            ));
+        }
+        ("", true) => make(work, volume, &options).await?,
+        (found, writes) => {
+            if found != volume.fs_type {
+                tracing::warn!(
+                    %device,
+                    found,
+                    wanted = volume.fs_type,
+                    "the device has another file system than its volume says: it keeps the one that it has"
+                );
+            }
+            if writes {
+                check(work, &volume.source).await?;
+            }
+        }
+    }
+    options.push("defaults".to_owned());
+    let mounting = Mounting {
+        kind: Some(&volume.fs_type),
+        options,
+        source: volume.source.as_os_str(),
+        target: &volume.global,
+    };
+    work.context
+        .mounts
+        .mount((&work.context.files, work.uid), &mounting)
+        .await
+}
+
+/// The type of the file system on a device; empty: it has none, and no partitions either.
+async fn format_of(work: &Work<'_>, device: &Path) -> Result<String, String> {
+    let asked = ["-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "export"];
+    let ran = run(work, "blkid", &asked, device).await?;
+    match ran.status.code() {
+        Some(0) => format_in(&ran.output),
+        Some(NOTHING_FOUND) => Ok(String::new()),
+        _ => Err(format!("{}: {}", ran.how(), ran.output)),
+    }
+}
+
+/// What blkid(8) has printed. A device with partitions is not to be formatted, either.
+fn format_in(printed: &str) -> Result<String, String> {
+    let mut format = String::new();
+    for line in printed.lines().filter(|line| !line.is_empty()) {
+        match line.split('=').collect::<Vec<_>>()[..] {
+            ["PTTYPE", _] => return Ok("unknown data, probably partitions".to_owned()),
+            ["TYPE", own] => own.clone_into(&mut format),
+            [_, _] => {}
+            _ => return Err(format!("blkid returns invalid output: {printed}")),
+        }
+    }
+    Ok(format)
+}
+
+async fn make(work: &Work<'_>, volume: &LocalVolume, options: &[String]) -> Result<(), String> {
+    let (device, fs_type) = (&volume.source, volume.fs_type.as_str());
+    let arguments: &[&str] = match fs_type {
+        "ext3" | "ext4" => &["-F", "-m0"],
+        "xfs" => &["-f"],
+        _ => &[],
+    };
+    tracing::info!(device = %device.display(), fs_type, "the device has no file system: making one");
+    let ran = run(work, &format!("mkfs.{fs_type}"), arguments, device).await;
+    let (how, output) = match ran {
+        Ok(ran) if ran.status.success() => return Ok(()),
+        Ok(ran) => (ran.how(), ran.output),
+        Err(why) => (why, String::new()),
+    };
+    let (device, target) = (device.display().to_string(), volume.global.display().to_string());
+    let options = options.join(",");
+    Err(format!(
+        "format of disk {device:?} failed: type:({fs_type:?}) target:({target:?}) options:({options:?}) errcode:({how}) \
+         output:({output}) "
+    ))
+}
+
+/// Repairs what can be repaired without asking. Only errors that are left keep it from being mounted.
+async fn check(work: &Work<'_>, device: &Path) -> Result<(), String> {
+    match run(work, "fsck", &["-a"], device).await {
+        Ok(ran) if ran.status.code() == Some(ERRORS_LEFT) => Err(format!(
+            "'fsck' found errors on device {} but could not correct them: {}",
+            device.display(),
+            ran.output
+        )),
+        Ok(ran) => {
+            if !ran.status.success() {
+                tracing::warn!(device = %device.display(), "fsck(8) ended with {}: {}", ran.how(), ran.output);
+            }
+            Ok(())
+        }
+        Err(why) => {
+            tracing::warn!(device = %device.display(), "a device is mounted without being checked: {why}");
+            Ok(())
+        }
+    }
+}
+
+/// Runs a program about a device, which is its last argument.
+async fn run(work: &Work<'_>, name: &str, arguments: &[&str], device: &Path) -> Result<Ran, String> {
+    let mut all: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    all.push(device.into());
+    let tools = &work.context.mounts;
+    let ran = tools
+        .run(
+            (&work.context.files, work.uid),
+            device,
+            (name, &all),
+            FORMAT_PATIENCE,
+        )
+        .await;
+    ran.map_err(|not_run| not_run.why())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_device_with_nothing_on_it_has_no_format() {
+        let check = |printed: &str, want: Result<&str, &str>| {
+            let got = format_in(printed);
+            assert_eq!(got.as_deref().map_err(String::as_str), want);
+        };
+        check("DEVNAME=/dev/x\nTYPE=ext4\n", Ok("ext4"));
+        check("\nDEVNAME=/dev/x\nTYPE=xfs", Ok("xfs"));
+        check(
+            "DEVNAME=/dev/x\nPTTYPE=gpt\n",
+            Ok("unknown data, probably partitions"),
+        );
+        check(
+            "DEVNAME=/dev/x\nTYPE=vfat\nPTTYPE=dos\n",
+            Ok("unknown data, probably partitions"),
+        );
+        check("", Ok(""));
+        check("what?", Err("blkid returns invalid output: what?"));
+    }
+}
