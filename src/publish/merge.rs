@@ -52,9 +52,12 @@ pub(super) fn patch(ours: &PodStatus, theirs: Option<&PodStatus>) -> Option<Valu
         }
     }
     for key in AMOUNTS {
-        let (new, old) = (new.get(*key), old.get(*key));
-        if new != old {
-            patch.insert((*key).to_owned(), over(new, old));
+        // The kubelet reports them of pods for which we do not, and they are not wrong.
+        let (Some(new), old) = (new.get(*key), old.get(*key)) else {
+            continue;
+        };
+        if Some(new) != old {
+            patch.insert((*key).to_owned(), over(Some(new), old));
         }
     }
     for key in REPLACED {
@@ -234,8 +237,8 @@ mod tests {
         );
         check(
             json!({}),
-            json!({"allocatedResources": {"cpu": "1"}}),
-            Some(json!({"allocatedResources": null})),
+            json!({"resources": {"limits": {"memory": "1Mi"}}, "allocatedResources": {"cpu": "1"}}),
+            None,
         );
     }
 
