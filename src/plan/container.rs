@@ -324,15 +324,7 @@ mod tests {
             config: Default::default(),
             recursive_read_only: false,
         };
-        let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
-            objects: &Default::default(),
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
-        };
+        let origin = Origin::sample(&pod);
         request(origin, &pod.containers[0], 3, &home, &mut Room::of_plan())
     }
 

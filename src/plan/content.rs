@@ -366,6 +366,27 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
+impl<'a> Origin<'a> {
+    /// A pod on the node of the recordings, of which nothing else is known.
+    pub(super) fn sample(pod: &'a Pod) -> Origin<'a> {
+        use std::sync::LazyLock;
+
+        static POLICY: LazyLock<NodePolicy> = LazyLock::new(crate::model::sample::policy);
+        static OBJECTS: LazyLock<Objects> = LazyLock::new(Objects::default);
+        static ALLOCATABLE: LazyLock<Amounts> = LazyLock::new(Amounts::default);
+        Origin {
+            pod,
+            policy: &POLICY,
+            objects: &OBJECTS,
+            services: &Services::NoCluster,
+            allocatable: &ALLOCATABLE,
+            ips: &[],
+            node: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
@@ -405,13 +426,9 @@ mod tests {
             ..Amounts::default()
         };
         work(Origin {
-            pod: &pod,
-            policy: &sample::policy(),
             objects: &objects,
-            services: &Default::default(),
             allocatable: &allocatable,
-            ips: &[],
-            node: None,
+            ..Origin::sample(&pod)
         })
     }
 

@@ -303,7 +303,6 @@ mod tests {
     use crate::model::pod::{RestartPolicy, Volume, VolumeSource};
     use crate::model::reference::key;
     use crate::model::request::POD_IP;
-    use crate::model::resources::Amounts;
     use crate::model::sample;
     use crate::model::value::EnvFrom;
 
@@ -381,13 +380,8 @@ mod tests {
             ),
         ];
         let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
             objects: &objects.into_iter().collect(),
-            services: &Default::default(),
-            allocatable: &Amounts::default(),
-            ips: &[],
-            node: None,
+            ..Origin::sample(&pod)
         };
         environment(&pod.containers[0], origin, &mut Room::of_plan())
     }

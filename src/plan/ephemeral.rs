@@ -81,15 +81,7 @@ mod tests {
             target: target.map(str::to_owned),
             ..sample::container("dbg")
         };
-        let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
-            objects: &Default::default(),
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
-        };
+        let origin = Origin::sample(&pod);
         let home = Home {
             sandbox: SandboxRef::Made,
             config: Default::default(),

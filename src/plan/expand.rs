@@ -166,13 +166,8 @@ mod tests {
             memory.expanded.insert("v".to_owned(), expansion);
         }
         let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
             objects: &objects,
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
+            ..Origin::sample(&pod)
         };
         let (requests, _) = due(origin, &memory, at(0));
         requests.iter().map(|request| request.bytes.0).collect()

@@ -66,9 +66,7 @@ mod tests {
     use crate::model::object::{Known, Object, ObjectKind};
     use crate::model::pod::RestartPolicy;
     use crate::model::reference::key;
-    use crate::model::resources::Amounts;
     use crate::model::sample;
-    use crate::model::service::Services;
 
     fn secret(of_type: &str, key: &str, text: &str) -> Known {
         Known::Found(Arc::new(Object::Secret(Secret {
@@ -89,13 +87,9 @@ mod tests {
         let objects = objects.collect();
         let policy = sample::policy();
         let origin = Origin {
-            pod: &pod,
             policy: &policy,
             objects: &objects,
-            services: &Services::NoCluster,
-            allocatable: &Amounts::default(),
-            ips: &[],
-            node: None,
+            ..Origin::sample(&pod)
         };
         let found = credentials(&keyring(origin), image)?;
         let described = |found: Credential| {

@@ -205,15 +205,7 @@ mod tests {
             pod.hostname = "h".repeat(hostname);
             pod.subdomain = Some("sub".to_owned());
             pod.hostname_as_fqdn = as_fqdn;
-            let origin = Origin {
-                pod: &pod,
-                policy: &sample::policy(),
-                objects: &Default::default(),
-                services: &Default::default(),
-                allocatable: &Default::default(),
-                ips: &[],
-                node: None,
-            };
+            let origin = Origin::sample(&pod);
             let made = request(origin, &[], 0).handler.map(drop);
             assert_eq!(
                 made.as_ref().map_err(String::as_str),
@@ -238,8 +230,6 @@ mod tests {
     fn the_runtime_class_names_the_handler() {
         use crate::model::object::kinds::RuntimeClass;
         use crate::model::object::{Known, Object, Reference};
-        use crate::model::resources::Amounts;
-        use crate::model::service::Services;
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         pod.runtime_class = Some("sandboxed".to_owned());
         let mut check = |class: Option<&str>, known: Option<Known>, expected: Result<&str, &str>| {
@@ -247,13 +237,8 @@ mod tests {
             let key = Reference::RuntimeClass("sandboxed".to_owned());
             let objects = known.map(|known| (key, known)).into_iter().collect();
             let origin = Origin {
-                pod: &pod,
-                policy: &sample::policy(),
                 objects: &objects,
-                services: &Services::NoCluster,
-                allocatable: &Amounts::default(),
-                ips: &[],
-                node: None,
+                ..Origin::sample(&pod)
             };
             let found = request(origin, &[], 0).handler;
             assert_eq!(found.as_deref().map_err(String::as_str), expected);

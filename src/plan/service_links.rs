@@ -142,13 +142,8 @@ mod tests {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         (pod.source, pod.service_links) = (source, links);
         let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
-            objects: &Default::default(),
             services,
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
+            ..Origin::sample(&pod)
         };
         let result = match variables(origin, bounds::EXEC_TOTAL) {
             Err(Lack::Unread) => UNREAD.to_owned(),

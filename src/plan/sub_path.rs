@@ -121,15 +121,7 @@ mod tests {
         pod.containers[0].mounts = vec![mount(None), mount(Some(part))];
         let env = Environment::from([("POD", "web"), ("UP", "..")]);
         let room = &mut Room::of_plan();
-        let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
-            objects: &Default::default(),
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
-        };
+        let origin = Origin::sample(&pod);
         match mounts(origin, &pod.containers[0], &env, room) {
             Ok(mounts) => {
                 assert_eq!(mounts.len(), 1);

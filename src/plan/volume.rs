@@ -287,15 +287,7 @@ mod tests {
                 source: source.clone(),
             });
         }
-        let requests = requests(Origin {
-            pod: &pod,
-            policy: &sample::policy(),
-            objects: &Default::default(),
-            services: &Default::default(),
-            allocatable: &Amounts::default(),
-            node: None,
-            ips: &[],
-        });
+        let requests = requests(Origin::sample(&pod));
         assert_eq!(requests.len(), 1, "only what is mounted is made");
         expected.assert_eq(&format!("{:?}", requests[0].kind));
     }

@@ -19,5 +19,6 @@ mod pods;
 mod probed;
 #[path = "../support/reviewer.rs"]
 mod reviewer;
+mod served;
 mod stories;
 mod tidy;

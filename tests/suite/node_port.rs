@@ -29,6 +29,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::authority::Authority;
 use crate::reviewer::Reviewer;
+use crate::served;
 
 /// Where the other process finds its files. It runs the same test, and this variable says which of the two it is.
 const DIRECTORY: &str = "NODE_PORT_DIRECTORY";
@@ -73,25 +74,10 @@ async fn serve_from(directory: std::path::PathBuf) {
         stream_verb: Default::default(),
     };
     let listener = serve::port::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let runtime = Runtime::new(&cri::Settings::at(at("containerd.sock"), long));
     let world = serve::World {
-        pods: watch::channel(Arc::default()).1,
-        node: watch::channel(Arc::default()).1,
-        snapshot: watch::channel(Arc::default()).1,
-        configz: Arc::default(),
-        pod_logs_dir: at("logs"),
-        runtime: Runtime::new(&cri::Settings::at(at("containerd.sock"), long)),
         stream_idle: long,
-        exec_dir: at("exec"),
-        metrics: Arc::default(),
-        health: Default::default(),
-        offered: Arc::default(),
-        changes: gantry::model::changes::changes().0,
-        images: gantry::model::image_work::image_worker().0,
-        stats: gantry::stats::requests().0,
-        storage: gantry::stats::storage_requests().0,
-        mounted: gantry::stats::mounted_requests().0,
-        volumes: Default::default(),
-        desired: watch::channel(Default::default()).1,
+        ..served::world(&directory, runtime)
     };
     // After the harness' own "test … ", which has no end of line yet.
     println!("\n{LISTENS}{}", listener.local_addr().unwrap());

@@ -66,13 +66,9 @@ fn check_restarted(
     };
     for container in pod.all_containers() {
         let origin = Origin {
-            pod: &pod,
             policy: &policy,
             objects: &objects(),
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
+            ..Origin::sample(&pod)
         };
         let request = request(origin, container, restarts, &home, &mut Room::of_plan());
         let mut config = json!(request.config);

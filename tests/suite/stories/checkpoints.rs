@@ -26,6 +26,7 @@ use tonic::{Code, Status};
 
 use crate::authority::Authority;
 use crate::fake_cri::FakeCri;
+use crate::served;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -88,26 +89,11 @@ impl Node {
         };
         let world = serve::World {
             pods: watch::channel(Arc::new(report)).1,
-            node: watch::channel(Arc::default()).1,
-            snapshot: watch::channel(Arc::default()).1,
-            configz: Arc::default(),
-            pod_logs_dir: at("logs"),
-            runtime: Runtime::new(&fake.settings()),
-            stream_idle: DEADLINE,
-            exec_dir: at("exec"),
-            metrics: Arc::default(),
-            health: Default::default(),
-            changes: gantry::model::changes::changes().0,
-            images: gantry::model::image_work::image_worker().0,
-            stats: gantry::stats::requests().0,
-            storage: gantry::stats::storage_requests().0,
-            mounted: gantry::stats::mounted_requests().0,
-            volumes: Default::default(),
-            desired: watch::channel(Default::default()).1,
             offered: Arc::new(Offered {
                 checkpoints: Some(Checkpoints::new(at("checkpoints"))),
                 ..Offered::default()
             }),
+            ..served::world(directory.path(), Runtime::new(&fake.settings()))
         };
         let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
         let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,49 +1,16 @@
 //! People have images pulled through the agent's socket.
 
-use std::sync::Arc;
-
 use gantry::command::client::{Chunks, Client};
 use gantry::command::image_work::{self, Shown};
 use gantry::command::progress::Progress;
-use gantry::cri::Runtime;
 use gantry::serve::images::wire::Line;
-use gantry::serve::{self, socket};
 use http_body_util::Empty;
 use serde_json::json;
-use tokio::sync::watch;
 
 use crate::agent::{DEADLINE, Machine, manifest, state};
+use crate::served;
 
 const IMAGE: &str = "registry.example.com/team/app:1";
-
-/// Serves the agent's socket on a machine; the client of it.
-fn serve(machine: &Machine) -> Client {
-    let root = machine.at.root.path();
-    let world = serve::World {
-        pods: watch::channel(Arc::default()).1,
-        node: watch::channel(Arc::default()).1,
-        snapshot: watch::channel(Arc::default()).1,
-        configz: Arc::default(),
-        pod_logs_dir: root.join("logs"),
-        runtime: Runtime::new(&machine.fake.settings()),
-        stream_idle: DEADLINE,
-        exec_dir: root.join("exec"),
-        metrics: Arc::default(),
-        health: Default::default(),
-        changes: gantry::model::changes::changes().0,
-        images: machine.images(),
-        stats: gantry::stats::requests().0,
-        storage: gantry::stats::storage_requests().0,
-        mounted: gantry::stats::mounted_requests().0,
-        volumes: Default::default(),
-        desired: watch::channel(Default::default()).1,
-        offered: Arc::default(),
-    };
-    let path = root.join("gantry.sock");
-    let bound = socket::bind(&path).unwrap();
-    tokio::spawn(serve::run(bound, world, std::future::pending()));
-    Client::new(path)
-}
 
 /// What `gantry pull` prints, or why it failed.
 async fn pull(client: &Client, image: &str) -> Result<String, String> {
@@ -82,7 +49,7 @@ fn phase(line: &Line) -> String {
 #[tokio::test]
 async fn an_image_is_pulled_as_for_pods_and_the_pod_that_waits_for_it_starts() {
     let machine = Machine::started().await;
-    let client = serve(&machine);
+    let client = served::client(&machine);
     let container = format!("name: c, image: '{IMAGE}', imagePullPolicy: IfNotPresent");
     machine.write("web.yaml", &manifest("web", "", &[&container]));
     machine
@@ -130,7 +97,7 @@ async fn an_image_is_pulled_as_for_pods_and_the_pod_that_waits_for_it_starts() {
 #[tokio::test]
 async fn a_pull_ends_with_its_client_and_others_wait_for_their_turn() {
     let machine = Machine::started().await;
-    let client = serve(&machine);
+    let client = served::client(&machine);
     machine.fake.world().registry.insert(IMAGE.to_owned());
     machine.fake.hold("PullImage");
     let mut first = begin(&client, IMAGE).await;
@@ -163,7 +130,7 @@ async fn a_pull_ends_with_its_client_and_others_wait_for_their_turn() {
 #[tokio::test]
 async fn what_is_no_image_is_refused_and_a_runtime_that_is_away_is_named() {
     let mut machine = Machine::started().await;
-    let client = serve(&machine);
+    let client = served::client(&machine);
     assert_eq!(
         pull(&client, "Team/App").await.unwrap_err(),
         "\"Team/App\" is not an image name: invalid reference format: repository name (App) must be lowercase"

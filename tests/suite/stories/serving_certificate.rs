@@ -15,7 +15,7 @@ use gantry::identity::serving;
 use gantry::model::api::ApiNode;
 use gantry::model::tls::TlsOffer;
 use gantry::serve::node_api::{self, Files, Rules, ServingCertificate};
-use gantry::{serve, source};
+use gantry::source;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::identity::{DEADLINE, Joining};
 use crate::fake_api::REQUESTS;
+use crate::served;
 
 /// A node that serves its port with what the cluster signs.
 struct Serving {
@@ -69,26 +70,8 @@ impl Serving {
             stream_verb: Default::default(),
         };
         let containerd = joining.settings.directory.join("containerd.sock");
-        let world = serve::World {
-            pods: watch::channel(Arc::default()).1,
-            node: watch::channel(Arc::default()).1,
-            snapshot: watch::channel(Arc::default()).1,
-            configz: Arc::default(),
-            pod_logs_dir: joining.settings.directory.join("logs"),
-            runtime: Runtime::new(&cri::Settings::at(containerd, DEADLINE)),
-            stream_idle: DEADLINE,
-            exec_dir: joining.settings.directory.join("exec"),
-            metrics: Arc::default(),
-            health: Default::default(),
-            offered: Arc::default(),
-            changes: gantry::model::changes::changes().0,
-            images: gantry::model::image_work::image_worker().0,
-            stats: gantry::stats::requests().0,
-            storage: gantry::stats::storage_requests().0,
-            mounted: gantry::stats::mounted_requests().0,
-            volumes: Default::default(),
-            desired: watch::channel(Default::default()).1,
-        };
+        let runtime = Runtime::new(&cri::Settings::at(containerd, DEADLINE));
+        let world = served::world(&joining.settings.directory, runtime);
         tasks.spawn(async move {
             let ended = std::future::pending();
             node_api::run(listener, files, (rules, clients), world, ended)

@@ -1,18 +1,14 @@
 //! What people see of volumes: `gantry get volumes` and `gantry describe pod`.
 
-use std::sync::Arc;
-
 use gantry::command::client::Client;
 use gantry::command::{describe, get, get_volumes};
-use gantry::cri::Runtime;
-use gantry::serve::{self, socket};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::watch;
 use tonic::Code;
 
 use super::plugin::Plugin;
 use crate::agent::{DEADLINE, Machine};
+use crate::served;
 
 const NAME: &str = "csi.example.com";
 pub(super) const POD: &str = r#"apiVersion: v1
@@ -37,36 +33,6 @@ spec:
     - {name: conf, mountPath: /conf, subPath: key}
     - {name: driven, mountPath: /driven}
 "#;
-
-/// Serves the socket of the agent that runs now; the client of it.
-pub(super) fn serve(machine: &Machine) -> Client {
-    let root = machine.at.root.path();
-    let (volumes, desired) = machine.volumes();
-    let world = serve::World {
-        pods: machine.reports(),
-        node: watch::channel(Arc::default()).1,
-        snapshot: watch::channel(Arc::default()).1,
-        configz: Arc::default(),
-        pod_logs_dir: root.join("logs"),
-        runtime: Runtime::new(&machine.fake.settings()),
-        stream_idle: DEADLINE,
-        exec_dir: root.join("exec"),
-        metrics: Arc::default(),
-        health: Default::default(),
-        changes: gantry::model::changes::changes().0,
-        images: machine.images(),
-        stats: gantry::stats::requests().0,
-        storage: gantry::stats::storage_requests().0,
-        mounted: gantry::stats::mounted_requests().0,
-        volumes,
-        desired,
-        offered: Arc::default(),
-    };
-    let path = root.join(format!("{}.sock", Timestamp::now().as_nanosecond()));
-    let bound = socket::bind(&path).unwrap();
-    tokio::spawn(serve::run(bound, world, std::future::pending()));
-    Client::new(path)
-}
 
 async fn get(client: &Client, names: &[&str], output: get::Output) -> String {
     let options = get_volumes::Options {
@@ -117,7 +83,7 @@ pub(super) fn start_plugin(machine: &Machine) -> Plugin {
 async fn volumes_are_listed_with_times_that_outlive_the_agent() {
     let mut machine = Machine::started().await;
     let _plugin = start_plugin(&machine);
-    let client = serve(&machine);
+    let client = served::client(&machine);
     assert_eq!(
         get(&client, &[], get::Output::Table).await,
         "No resources found\n"
@@ -176,7 +142,7 @@ async fn volumes_are_listed_with_times_that_outlive_the_agent() {
     machine.kill().await;
     machine.start().await;
     machine.running("web").await;
-    assert_eq!(listed(&serve(&machine)).await, before);
+    assert_eq!(listed(&served::client(&machine)).await, before);
 }
 
 #[tokio::test]
@@ -187,7 +153,7 @@ async fn a_volume_whose_driver_hangs_says_what_it_waits_for_and_is_shown_until_i
     machine.write("web.yaml", POD);
     let waits = |one: &Value| one["state"] == "Waiting";
     let message = "waiting for NodePublishVolume of driver csi.example.com";
-    let client = serve(&machine);
+    let client = served::client(&machine);
     plugin
         .wait("it is asked", |content| !content.published.is_empty())
         .await;
@@ -196,7 +162,7 @@ async fn a_volume_whose_driver_hangs_says_what_it_waits_for_and_is_shown_until_i
     volume(&client, "conf", |one| one["state"] == "Mounted").await;
     machine.kill().await;
     machine.start().await;
-    let client = serve(&machine);
+    let client = served::client(&machine);
     assert_eq!(volume(&client, "driven", waits).await["message"], message);
     machine.kill().await;
 
@@ -205,7 +171,7 @@ async fn a_volume_whose_driver_hangs_says_what_it_waits_for_and_is_shown_until_i
     machine.running("web").await;
     plugin.content().hangs.insert("NodeUnpublishVolume");
     machine.delete("web.yaml");
-    let client = serve(&machine);
+    let client = served::client(&machine);
     let goes = volume(&client, "driven", |one| {
         one["state"] == "Removing" && one["message"] != "the pod is being removed"
     });
@@ -225,7 +191,7 @@ async fn a_volume_that_is_staged_for_no_pod_says_why() {
     let data = r#"{"driverName":"csi.example.com","volumeHandle":"lost"}"#;
     std::fs::write(dir.join("vol_data.json"), data).unwrap();
     machine.start().await;
-    let client = serve(&machine);
+    let client = served::client(&machine);
     let says = |message: &'static str| {
         move |one: &Value| {
             let text = one["message"].as_str().unwrap_or_default();

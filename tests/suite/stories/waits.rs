@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::volumes;
 use crate::agent::{Machine, full_name, manifest, state};
+use crate::served;
 
 /// How many pods name what never answers.
 const BAD: usize = 30;
@@ -305,7 +306,7 @@ async fn volumes_on_dead_file_systems_are_listed_with_what_they_wait_for() {
     }
     let machine = Machine::started().await;
     let _plugin = volumes::start_plugin(&machine);
-    let client = volumes::serve(&machine);
+    let client = served::client(&machine);
     machine.write("web.yaml", volumes::POD);
     machine.running("web").await;
     let is_mounted = |one: &serde_json::Value| one["state"] == "Mounted";
