@@ -13,8 +13,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::process::Command;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
+
+use self::program::{Attended, Ended, Fate, ProgramError};
 
 /// The stack of each thread: the calls neither recurse deeply nor keep large values on it.
 const STACK: usize = 512 << 10;
@@ -164,11 +167,39 @@ impl Bulkhead {
         }
     }
 
-    /// A slot for what needs no thread, a program; it is taken for as long as it is held. It is waited for like that of a
-    /// call, for at most `patience`.
-    pub async fn slot(&self, owner: &str, subject: &str, patience: Duration) -> Result<Slot, Stuck> {
-        let place = self.place(owner, subject, Instant::now() + patience).await?;
-        Ok(Slot { _place: place })
+    /// Runs a program like a call, without a thread: its slot is taken until it has ended, also if it is abandoned.
+    pub async fn run_program(
+        &self,
+        owner: &str,
+        subject: &str,
+        patience: Duration,
+        (program, fate): (Command, Fate),
+    ) -> Result<Result<Ended, ProgramError>, Stuck> {
+        let deadline = Instant::now() + patience;
+        let place = self.place(owner, subject, deadline).await?;
+        let waits = Waits {
+            shared: self.0.clone(),
+            call: place.call,
+        };
+        let running = match Attended::start(program, fate) {
+            Ok(running) => running,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            running.attend(deadline, answer).await;
+            drop(place);
+        });
+        let result = timeout_at(deadline, answered).await;
+        drop(waits);
+        match result {
+            Ok(Ok(result)) => Ok(result),
+            // It is told to end when this is told that it is late, by the same clock.
+            Ok(Err(_)) | Err(_) => Err(Stuck::Late {
+                subject: subject.to_owned(),
+                patience,
+            }),
+        }
     }
 
     fn start(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Stuck> {
@@ -255,11 +286,6 @@ impl Calls {
         };
         Some((stuck, hope))
     }
-}
-
-/// A slot that is held.
-pub struct Slot {
-    _place: Place,
 }
 
 /// A slot, taken until the call returns.
@@ -392,6 +418,64 @@ mod tests {
         assert!(matches!(stuck, Stuck::Same { .. }), "{stuck}");
         hanging.let_go().await;
         assert_eq!(hanging.bulkhead.run("other", "/mnt/a", LONG, || 7).await, Ok(7));
+    }
+
+    /// A program that a caller gives up as soon as it runs, and what it has done by its end.
+    async fn given_up(fate: Fate) -> (Option<Stuck>, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for fifo in ["runs", "go"] {
+            nix::unistd::mkfifo(&at(fifo), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        let mut program = Command::new("/bin/sh");
+        let script = "echo runs >runs; read _ <go; echo done >done";
+        program.args(["-c", script]).current_dir(dir.path());
+        let bulkhead = Bulkhead::new("test", LIMITS);
+        let runs = tokio::fs::read(at("runs"));
+        tokio::select! {
+            _ = bulkhead.run_program("pod", "/a", LONG, (program, fate)) => panic!("it waits"),
+            runs = runs => assert_eq!(runs.unwrap(), b"runs\n"),
+        }
+        let mut refused = None;
+        if fate == Fate::GoesOn {
+            refused = bulkhead.run("other", "/a", LONG, || ()).await.err();
+            tokio::fs::write(at("go"), "\n").await.unwrap();
+        }
+        // Its slot is free once it has ended.
+        let ended = tokio::time::timeout(LONG, async {
+            loop {
+                let freed = bulkhead.0.freed.notified();
+                if bulkhead.0.calls().under_way.is_empty() {
+                    return;
+                }
+                freed.await;
+            }
+        });
+        ended.await.unwrap();
+        (refused, at("done").exists())
+    }
+
+    #[tokio::test]
+    async fn a_program_keeps_its_slot_until_it_has_ended() {
+        assert_eq!(given_up(Fate::Killed).await, (None, false));
+        let subject = "/a".to_owned();
+        assert_eq!(
+            given_up(Fate::GoesOn).await,
+            (Some(Stuck::Same { subject }), true)
+        );
+        let bulkhead = Bulkhead::new("test", LIMITS);
+        let run = async |script: &str, patience, fate| {
+            let mut program = Command::new("/bin/sh");
+            program.args(["-c", script]);
+            bulkhead.run_program("pod", "/b", patience, (program, fate)).await
+        };
+        let ended = run("echo out; exit 3", LONG, Fate::Killed)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((ended.status.code(), &*ended.printed), (Some(3), &b"out\n"[..]));
+        let late = run("exec sleep 600", SHORT, Fate::Killed).await.unwrap_err();
+        assert!(matches!(late, Stuck::Late { .. }), "{late}");
     }
 
     #[tokio::test]

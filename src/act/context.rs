@@ -20,7 +20,7 @@ use super::turn::Turns;
 use super::user_ranges::PodUsers;
 use super::volume::at_work::AtWork;
 use super::volume::csi::CsiVolumes;
-use super::volume::local::turns::DeviceTurns;
+use super::volume::local::node_devices::NodeDevices;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
 use crate::counters::Counters;
@@ -62,7 +62,7 @@ pub struct ActContext {
     /// The programs that mount.
     pub mounts: MountTools,
     /// The turns of devices that are mounted for the node.
-    pub local: DeviceTurns,
+    pub local: NodeDevices,
     /// The project IDs of emptyDirs.
     pub projects: ProjectIds,
     /// The IDs of pods with user namespaces.

@@ -1,13 +1,13 @@
 //! Registry credentials from credential provider plugins: run when one of their images is pulled, and cached as long as
 //! their response says (`pkg/credentialprovider/plugin`).
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use super::keyed_turns::KeyedTurns;
 use crate::bulkhead::program::{self, ProgramError};
 use crate::model::credential_provider::{Answer, Answers, Provider};
 use crate::model::error_chain::chain;
@@ -31,9 +31,8 @@ struct One {
     answers: Mutex<Answers>,
     /// Limits the instances of the plugin that run at once.
     running: Semaphore,
-    /// One permit per repository: a task that waits for it then finds the cached answer of the previous one. Unused
-    /// entries are dropped.
-    turns: Mutex<BTreeMap<String, Weak<Semaphore>>>,
+    /// By repository: a task that waits for its turn then finds the cached answer of the previous one.
+    turns: KeyedTurns<String>,
 }
 
 /// Why a plugin provides no credentials. Contains nothing of its output.
@@ -52,7 +51,7 @@ impl Providers {
             provider,
             answers: Mutex::default(),
             running: Semaphore::new(AT_ONCE),
-            turns: Mutex::default(),
+            turns: KeyedTurns::default(),
         };
         Providers(Arc::new(providers.into_iter().map(one).collect()))
     }
@@ -76,8 +75,7 @@ impl Providers {
 
 impl One {
     async fn ask(&self, repository: &str) -> Result<Answer, ProviderError> {
-        let turn = self.turn(repository);
-        let _turn = turn.acquire().await.expect("the semaphore is never closed");
+        let _turn = self.turns.turn(repository.to_owned()).await;
         let held = self.answers().get(repository, Timestamp::now());
         if let Some(answer) = held {
             return Ok(answer);
@@ -95,17 +93,6 @@ impl One {
         let answer = answer.map_err(ProviderError::Answer)?;
         self.answers().put(&answer, Timestamp::now());
         Ok(answer)
-    }
-
-    fn turn(&self, repository: &str) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock().expect("no holder of this lock can panic");
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        if let Some(turn) = turns.get(repository).and_then(Weak::upgrade) {
-            return turn;
-        }
-        let turn = Arc::new(Semaphore::new(1));
-        turns.insert(repository.to_owned(), Arc::downgrade(&turn));
-        turn
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {

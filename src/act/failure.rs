@@ -38,6 +38,15 @@ pub(super) fn abandoned(reason: &'static str) -> StepError {
     }
 }
 
+/// The errors of several undertakings as one, for people. Each was tried, whatever became of the others.
+pub(super) fn all_done(results: impl IntoIterator<Item = Result<(), String>>) -> Result<(), String> {
+    let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(failed.join("; ")),
+    }
+}
+
 /// Removing something that the runtime does not know counts as success.
 pub(super) fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
     match result {

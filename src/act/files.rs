@@ -5,8 +5,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::process::Command;
+
 use super::failure::{abandoned, failure};
-use crate::bulkhead::{Bulkhead, Limits, Slot, Stuck};
+use crate::bulkhead::program::{Ended, Fate, ProgramError};
+use crate::bulkhead::{Bulkhead, Limits, Stuck};
 use crate::model::outcome::StepError;
 use crate::model::pod::PodUid;
 
@@ -71,16 +74,17 @@ impl FilePlaces {
 }
 
 impl FilePlaces {
-    /// A slot of the pod for a program about a path, taken for as long as it is held.
-    pub(super) async fn slot(
+    /// Runs a program about a path of the host in a slot of the pod.
+    pub(super) async fn run_program(
         &self,
-        whose: Whose,
         pod: &PodUid,
         path: &Path,
         patience: Duration,
-    ) -> Result<Slot, Stuck> {
+        program: (Command, Fate),
+    ) -> Result<Result<Ended, ProgramError>, Stuck> {
         let path = path.display().to_string();
-        self.bulkhead(whose).slot(&pod.0, &path, patience).await
+        let places = self.bulkhead(Whose::Host);
+        places.run_program(&pod.0, &path, patience, program).await
     }
 
     fn bulkhead(&self, whose: Whose) -> &Bulkhead {

@@ -24,6 +24,7 @@ mod hook;
 mod hosts;
 mod image;
 mod image_mount;
+pub mod keyed_turns;
 pub mod kernel;
 mod mount;
 pub mod mount_tools;

@@ -71,18 +71,20 @@ pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
 pub(super) fn unmount_beneath(dir: &Path) -> io::Result<()> {
     let table = std::fs::read(mount_points::TABLE)?;
     for point in mount_points::beneath(&table, dir).into_iter().rev() {
-        match nix::mount::umount2(&point, MntFlags::UMOUNT_NOFOLLOW) {
-            // EINVAL and ENOENT: it disappeared together with the mount that it was part of.
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            Err(errno) => {
-                return Err(io::Error::new(
-                    io::Error::from(errno).kind(),
-                    format!("unmounting {}: {errno}", point.display()),
-                ));
-            }
-        }
+        unmount(&point).map_err(|error| {
+            io::Error::new(error.kind(), format!("unmounting {}: {error}", point.display()))
+        })?;
     }
     Ok(())
+}
+
+/// Unmounts what is mounted at exactly this path, if anything is.
+pub(super) fn unmount(path: &Path) -> io::Result<()> {
+    match nix::mount::umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
+        // Nothing is mounted there; it may have disappeared together with the mount that it was part of.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]

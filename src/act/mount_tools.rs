@@ -4,7 +4,8 @@
 //! network file systems (`mount.nfs`). Errors have the kubelet's words (`mount_linux.go` in `k8s.io/mount-utils`).
 //!
 //! A program may hang for as long as a server or a device does not answer. So it has a slot of its pod's, like an operation
-//! on files, and is killed with all that it has started when it takes too long or its pod goes. None is put into a scope of
+//! on files, until it has ended; one that mounts, unmounts or looks is killed with all that it has started when it takes too
+//! long or its pod goes. One that makes or repairs a file system goes on. None is put into a scope of
 //! systemd's, as the kubelet does for devices: what helpers leave running is not ended with the agent, whose unit ends the
 //! agent's process alone (`KillMode=process`).
 
@@ -16,8 +17,9 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::files::{FilePlaces, Whose};
-use crate::bulkhead::program::{self, Complaints, ProgramError};
+use super::files::FilePlaces;
+use crate::bulkhead::Stuck;
+use crate::bulkhead::program::{Fate, ProgramError};
 use crate::model::error_chain::chain;
 use crate::model::pod::PodUid;
 
@@ -68,8 +70,10 @@ impl Ran {
 
 /// Why a program has no end of its own.
 pub(super) enum NotRun {
-    /// It took too long.
+    /// It took too long, or the one before it still does.
     Late(String),
+    /// There is no such program.
+    Missing(String),
     /// It could not be run.
     Failed(String),
 }
@@ -77,7 +81,7 @@ pub(super) enum NotRun {
 impl NotRun {
     pub(super) fn why(self) -> String {
         match self {
-            NotRun::Late(why) | NotRun::Failed(why) => why,
+            NotRun::Late(why) | NotRun::Missing(why) | NotRun::Failed(why) => why,
         }
     }
 }
@@ -105,28 +109,29 @@ impl MountTools {
         &self,
         (files, pod): (&FilePlaces, &PodUid),
         subject: &Path,
-        (name, arguments): (&str, &[OsString]),
+        (name, arguments, fate): (&str, &[OsString], Fate),
         patience: Duration,
     ) -> Result<Ran, NotRun> {
-        let slot = files.slot(Whose::Host, pod, subject, patience).await;
-        let _slot = slot.map_err(|stuck| NotRun::Failed(stuck.to_string()))?;
         let replaced = self.dir.as_ref().map(|dir| dir.join(name));
         let replaced = replaced.filter(|program| program.exists());
         let program = replaced.map_or_else(|| OsString::from(name), PathBuf::into_os_string);
         let mut command = Command::new(program);
         command.args(arguments);
-        match program::end(&mut command, b"", Complaints::Returned, patience).await {
-            Ok(ended) => Ok(Ran {
+        match files.run_program(pod, subject, patience, (command, fate)).await {
+            Ok(Ok(ended)) => Ok(Ran {
                 status: ended.status,
                 output: shown(&ended.printed, &ended.complained),
             }),
-            Err(ProgramError::Start(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(NotRun::Failed(format!(
+            Ok(Err(ProgramError::Start(error))) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(NotRun::Missing(format!(
                     "exec: {name:?}: executable file not found in $PATH: install it on the node"
                 )))
             }
-            Err(error @ ProgramError::Silent(_)) => Err(NotRun::Late(format!("{name}: {error}"))),
-            Err(error) => Err(NotRun::Failed(format!("{name}: {}", chain(&error)))),
+            Ok(Err(error)) => Err(NotRun::Failed(format!("{name}: {}", chain(&error)))),
+            Err(late @ (Stuck::Late { .. } | Stuck::Same { .. })) => {
+                Err(NotRun::Late(format!("{name}: {late}")))
+            }
+            Err(stuck) => Err(NotRun::Failed(format!("{name}: {stuck}"))),
         }
     }
 
@@ -138,7 +143,12 @@ impl MountTools {
     ) -> Result<(), String> {
         let arguments = mounting.arguments();
         let ran = self
-            .run(of, mounting.target, ("mount", &arguments), MOUNT_PATIENCE)
+            .run(
+                of,
+                mounting.target,
+                ("mount", &arguments, Fate::Killed),
+                MOUNT_PATIENCE,
+            )
             .await;
         let (how, output) = match ran {
             Ok(ran) if ran.status.success() => return Ok(()),
@@ -155,24 +165,22 @@ impl MountTools {
     /// kubelet does (`UnmountWithForce`). Nothing is looked at in the mounted directory (`-c`).
     pub(super) async fn unmount(&self, of: (&FilePlaces, &PodUid), path: &Path) -> Result<(), String> {
         let gently: Vec<OsString> = vec!["-c".into(), path.into()];
-        match self.unmount_with(of, path, &gently).await {
+        match self.unmount_with(of, &gently).await {
             Err(NotRun::Late(_)) => {
                 tracing::warn!(path = %path.display(), "umount(8) does not return: it is forced");
                 let forced: Vec<OsString> = vec!["-c".into(), "-f".into(), path.into()];
-                self.unmount_with(of, path, &forced).await.map_err(NotRun::why)
+                self.unmount_with(of, &forced).await.map_err(NotRun::why)
             }
             result => result.map_err(NotRun::why),
         }
     }
 
-    async fn unmount_with(
-        &self,
-        of: (&FilePlaces, &PodUid),
-        path: &Path,
-        arguments: &[OsString],
-    ) -> Result<(), NotRun> {
+    async fn unmount_with(&self, of: (&FilePlaces, &PodUid), arguments: &[OsString]) -> Result<(), NotRun> {
+        // Not the path: one that hangs, also when it is killed, must not keep the forced one from being run.
+        let subject = format!("umount {}", text(arguments));
+        let program = ("umount", arguments, Fate::Killed);
         let ran = self
-            .run(of, path, ("umount", arguments), self.unmount_patience)
+            .run(of, Path::new(&subject), program, self.unmount_patience)
             .await?;
         if ran.status.success() {
             return Ok(());

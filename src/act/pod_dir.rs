@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::context::Work;
 use super::effect::Effect;
-use super::failure::{abandoned, failure};
+use super::failure::{abandoned, all_done, failure};
 use super::files::{REMOVAL_PATIENCE, Whose};
 use super::{mount, volume};
 use crate::disk::tree::{self, Mounts};
 use crate::disk::write::{self, Writing};
+use crate::model::local_volume;
 use crate::model::outcome::StepError;
 use crate::model::reason;
 use crate::model::request::{CheckpointRecord, OnWriteFailure};
@@ -64,6 +65,7 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
         }
         None => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
     }
+    let has_local = local_volume::of_pod(pod).0.exists();
     unmounted(work, &dir, pod).await?;
     let projects = work.context.projects.clone();
     let users = work.context.users.clone();
@@ -74,8 +76,8 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
         Ok(())
     })
     .await?;
-    if let Some(root) = volume::local::release::root_of(pod) {
-        volume::local::release::sweep(work.context, &root).await;
+    if has_local {
+        work.context.local.left();
     }
     Ok(Effect::PLAIN)
 }
@@ -89,25 +91,18 @@ async fn unmounted(work: &Work<'_>, dir: &Path, pod: &Path) -> Result<(), StepEr
             pod.display()
         )
     };
-    let unmounting = work.announced(
-        reason::pod::FAILED_KILL_POD,
-        what,
-        volume::nfs::release(work, pod),
-    );
-    let results = match work.unless_abandoned(unmounting).await {
-        Some(unmounted) => [
-            unmounted,
+    let reason = reason::pod::FAILED_KILL_POD;
+    let unmounting = async {
+        [
+            work.announced(reason, what, volume::nfs::release(work, pod))
+                .await,
             volume::local::release::release_devices(work, pod).await,
-        ],
-        None => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
+        ]
     };
-    let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();
-    match failed.is_empty() {
-        true => Ok(()),
-        false => {
-            let message = format!("error cleaning up {}: {}", dir.display(), failed.join("; "));
-            Err(failure(reason::pod::FAILED_KILL_POD, message))
-        }
+    match work.unless_abandoned(unmounting).await {
+        Some(results) => all_done(results)
+            .map_err(|why| failure(reason, format!("error cleaning up {}: {why}", dir.display()))),
+        None => Err(abandoned(reason)),
     }
 }
 

@@ -105,6 +105,7 @@ impl Load {
                         | VolumeKind::Csi(_)
                         | VolumeKind::Nfs(_)
                         | VolumeKind::Local(_)
+                        | VolumeKind::LocalDevice(_)
                 ) =>
             {
                 Load::Wait

@@ -4,6 +4,7 @@ pub mod at_work;
 mod atomic;
 mod bind;
 pub mod csi;
+mod device_files;
 mod directory;
 mod huge_pages;
 pub mod local;

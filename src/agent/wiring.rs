@@ -108,11 +108,13 @@ impl Wiring {
             counters.clone(),
         );
         let unstaging = unstage::run(parts.act.csi.clone(), tasks.cancel.clone());
-        let (act, root) = (parts.act.clone(), config.paths.root.clone());
-        tasks.spawn("unstaging of volumes", async move {
-            // What a former agent has left is looked for once.
-            tokio::join!(release::sweep(&act, &root), unstaging);
-        });
+        tasks.spawn("unstaging of volumes", unstaging);
+        let (files, devices) = (parts.act.files.clone(), parts.act.local.clone());
+        let (root, cancel) = (config.paths.root.clone(), tasks.cancel.clone());
+        tasks.spawn(
+            "unmounting of local volumes",
+            release::run(files, devices, root, cancel),
+        );
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
         self.statistics.spawn(tasks, config, values, &parts);
         let runtime = parts.act.runtime.clone();

@@ -1,5 +1,5 @@
-//! Programs that the agent runs: credential programs chosen by the administrator, systemctl. With a deadline and a bound
-//! on their output, so that a program can neither block its caller nor use up the agent's memory.
+//! Programs that the agent runs: credential programs chosen by the administrator, systemctl, mount(8). With a deadline and a
+//! bound on their output, so that a program can neither block its caller nor use up the agent's memory.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// The largest output: a hundred times the size of credentials.
 const MOST_PRINTED: usize = 1 << 20;
@@ -37,6 +39,15 @@ pub enum Complaints {
     Inherited,
     /// To the caller, who shows them to a person.
     Returned,
+}
+
+/// What becomes of a program whose caller goes away, or for which it takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is killed with all that it has started.
+    Killed,
+    /// It goes on: half of its work would be worse than none. What it prints after the agent has ended ends it, too.
+    GoesOn,
 }
 
 /// What a program has left.
@@ -80,10 +91,54 @@ pub async fn end(
         })
         .process_group(0)
         .kill_on_drop(true);
-    let running = Group(program.spawn().map_err(ProgramError::Start)?);
-    tokio::time::timeout(patience, talk(running, input))
+    let mut running = Group::of(program, Fate::Killed)?;
+    tokio::time::timeout(patience, talk(&mut running, input))
         .await
         .map_err(|_late| ProgramError::Silent(patience))?
+}
+
+/// A program that runs without input, and what waits for its end.
+pub(super) struct Attended(Group);
+
+impl Attended {
+    pub(super) fn start(mut program: Command, fate: Fate) -> Result<Attended, ProgramError> {
+        program
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(fate == Fate::Killed);
+        Group::of(&mut program, fate).map(Attended)
+    }
+
+    /// Answers how it has ended, and returns once it has: one that is killed may be in the kernel's hands for long.
+    pub(super) async fn attend(
+        mut self,
+        deadline: Instant,
+        mut answer: oneshot::Sender<Result<Ended, ProgramError>>,
+    ) {
+        let fate = self.0.fate;
+        let is_given_up = async {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {}
+                () = answer.closed() => {}
+            }
+        };
+        // Both may be dropped: what a killed program has said is of no use.
+        let ended = tokio::select! {
+            ended = talk(&mut self.0, b"") => Some(ended),
+            () = is_given_up, if fate == Fate::Killed => None,
+        };
+        if let Some(ended) = ended {
+            // Its caller may have gone.
+            let _ = answer.send(ended);
+        }
+        if fate == Fate::Killed {
+            self.0.kill();
+        }
+        // The error is that it has been waited for.
+        let _ = self.0.child.wait().await;
+    }
 }
 
 /// A program whose output is read while it runs. It is killed, with all that it has started, when this is dropped.
@@ -102,7 +157,7 @@ pub fn start(mut program: Command) -> Result<Running, ProgramError> {
         .stderr(errors)
         .process_group(0)
         .kill_on_drop(true);
-    let group = Group(program.spawn().map_err(ProgramError::Start)?);
+    let group = Group::of(&mut program, Fate::Killed)?;
     // The command has the other end: as long as that is open, the output has no end.
     drop(program);
     let output = pipe::Receiver::from_owned_fd(reader.into()).map_err(ProgramError::Start)?;
@@ -122,20 +177,36 @@ impl Running {
 }
 
 /// A program that leads a process group of its own.
-struct Group(Child);
+struct Group {
+    child: Child,
+    fate: Fate,
+}
 
-impl Drop for Group {
-    fn drop(&mut self) {
+impl Group {
+    fn of(program: &mut Command, fate: Fate) -> Result<Group, ProgramError> {
+        let child = program.spawn().map_err(ProgramError::Start)?;
+        Ok(Group { child, fate })
+    }
+
+    fn kill(&self) {
         // A number while the program has not been waited for: until then no other group can have it.
-        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
+        if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
             // A group that has just ended is as good.
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
         }
     }
 }
 
-async fn talk(mut running: Group, input: &[u8]) -> Result<Ended, ProgramError> {
-    let program = &mut running.0;
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.fate == Fate::Killed {
+            self.kill();
+        }
+    }
+}
+
+async fn talk(running: &mut Group, input: &[u8]) -> Result<Ended, ProgramError> {
+    let program = &mut running.child;
     let (stdin, stdout, stderr) = (program.stdin.take(), program.stdout.take(), program.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {

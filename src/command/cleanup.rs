@@ -265,12 +265,18 @@ fn remove_dirs(config: &Config, summary: &mut Summary) {
     let volumes = csi_request::plugin_dir(&config.paths.root);
     let unmounted = tree::remove(&volumes, Mounts::Unmounted);
     summary.check("what storage drivers have staged", unmounted);
-    for devices in [
-        local_volume::global_mounts(&config.paths.root),
-        local_volume::device_maps(&config.paths.root),
+    for (what, devices) in [
+        (
+            "the mounts of local volumes",
+            local_volume::global_mounts(&config.paths.root),
+        ),
+        (
+            "the devices of local volumes",
+            local_volume::device_maps(&config.paths.root),
+        ),
     ] {
         let unmounted = tree::remove(&devices, Mounts::Unmounted);
-        summary.check("the devices of local volumes", unmounted);
+        summary.check(what, unmounted);
         // Something else in it stays.
         let _ = devices.parent().map(std::fs::remove_dir);
     }

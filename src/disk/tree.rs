@@ -85,7 +85,7 @@ impl Removal {
                 // The type must not be guessed: unlinking a directory returns EISDIR.
                 let result = match kind {
                     Some(Type::Directory) => Err(Errno::EISDIR),
-                    _ => unlinkat(&*dir, &*name, UnlinkatFlags::NoRemoveDir),
+                    _ => self.unlink(dir, &name),
                 };
                 match result {
                     Ok(()) | Err(Errno::ENOENT) => {}
@@ -94,6 +94,19 @@ impl Removal {
                 }
             }
         }
+    }
+
+    /// Removes what is no directory; something may be mounted on a file, too.
+    fn unlink(&self, parent: &Dir, name: &CStr) -> nix::Result<()> {
+        let mut removed = unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
+        for _ in 0..MOUNTS_AT_A_PLACE {
+            if self.mounts != Mounts::Unmounted || removed != Err(Errno::EBUSY) {
+                break;
+            }
+            unmount(parent, name)?;
+            removed = unlinkat(parent, name, UnlinkatFlags::NoRemoveDir);
+        }
+        removed
     }
 
     fn remove_dir(&mut self, parent: &Dir, name: &CStr, depth: usize) -> io::Result<()> {
@@ -114,10 +127,7 @@ impl Removal {
             if self.mounts != Mounts::Unmounted || !matches!(opened, Err(Errno::EXDEV)) {
                 break;
             }
-            // No path is certain to lead there, but the descriptor is: the name is one in that very directory.
-            let held = format!("/proc/self/fd/{}", parent.as_raw_fd());
-            let place = Path::new(&held).join(OsStr::from_bytes(name.to_bytes()));
-            umount2(&place, MntFlags::UMOUNT_NOFOLLOW)?;
+            unmount(parent, name)?;
             opened = open(parent, name, self.mounts);
         }
         opened
@@ -134,6 +144,14 @@ impl Removal {
             }
         }
     }
+}
+
+/// Unmounts what is mounted on an entry of a directory.
+fn unmount(parent: &Dir, name: &CStr) -> nix::Result<()> {
+    // No path is certain to lead there, but the descriptor is: the name is one in that very directory.
+    let held = format!("/proc/self/fd/{}", parent.as_raw_fd());
+    let place = Path::new(&held).join(OsStr::from_bytes(name.to_bytes()));
+    umount2(&place, MntFlags::UMOUNT_NOFOLLOW)
 }
 
 /// The first entries of a directory. Each call starts from the beginning, because entries were removed since.
@@ -251,6 +269,26 @@ mod tests {
         drop(at);
         remove(&pod, Mounts::Refused).unwrap();
         assert!(!pod.exists());
+    }
+
+    #[test]
+    fn what_is_mounted_on_a_file_is_taken_away() {
+        if !in_own_mounts("disk::tree::tests::what_is_mounted_on_a_file_is_taken_away") {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (outside, maps) = (dir.path().join("outside"), dir.path().join("maps"));
+        fs::write(&outside, "x").unwrap();
+        fs::create_dir(&maps).unwrap();
+        fs::write(maps.join("u1"), "").unwrap();
+        let bind = nix::mount::MsFlags::MS_BIND;
+        for _ in 0..2 {
+            nix::mount::mount(Some(&outside), &maps.join("u1"), None::<&str>, bind, None::<&str>).unwrap();
+        }
+        assert!(remove(&maps, Mounts::Refused).is_err());
+        remove(&maps, Mounts::Unmounted).unwrap();
+        assert!(!maps.exists());
+        assert_eq!(fs::read(&outside).unwrap(), b"x");
     }
 
     #[test]

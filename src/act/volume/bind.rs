@@ -6,8 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MsFlags;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::act::mount;
@@ -40,10 +39,7 @@ pub(super) fn flags(source: &Path) -> io::Result<Vec<&'static str>> {
 
 /// Unmounts it, and removes the empty directory.
 pub(super) fn undo(path: &Path) -> io::Result<()> {
-    match nix::mount::umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-        Err(errno) => return Err(errno.into()),
-    }
+    mount::unmount(path)?;
     fs::remove_dir(path)
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::csi::data;
 use crate::act::context::Work;
 use crate::act::effect::Effect;
-use crate::act::failure::{abandoned, failure};
+use crate::act::failure::{abandoned, all_done, failure};
 use crate::act::files::{FilePlaces, Whose};
 use crate::act::mount;
 use crate::act::mount_tools::{MountTools, Mounting};
@@ -98,16 +98,17 @@ pub(in crate::act) async fn release(work: &Work<'_>, pod: &Path) -> Result<(), S
     let names = off_thread(move || data::names(&listed)).await;
     let names = names.map_err(|error| error.to_string())?;
     let (tools, of) = (&work.context.mounts, (&work.context.files, work.uid));
-    let all = names
-        .into_iter()
-        .map(|name| unmounted(tools, of, dir.join(&name), name));
-    let results = futures::future::join_all(all).await;
-    // Each is tried, whatever becomes of the others.
-    let failed: Vec<String> = results.into_iter().filter_map(Result::err).collect();
-    match failed.is_empty() {
-        true => Ok(()),
-        false => Err(failed.join("; ")),
-    }
+    let unmounting = names.into_iter().map(|name| {
+        let path = dir.join(&name);
+        let at_work = &work.context.at_work;
+        let working = at_work.begin(work.uid, &path, Goal::TakeDown, Awaited::FileSystem);
+        async move {
+            let _working = working;
+            unmounted(tools, of, path, name).await
+        }
+    });
+    let results = futures::future::join_all(unmounting).await;
+    all_done(results)
 }
 
 async fn unmounted(

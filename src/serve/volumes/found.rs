@@ -9,7 +9,7 @@
 //! - a volume of a driver: that of the directory in which the driver makes its mount point, and likewise where it is staged;
 //! - a device: that of the link in the pod's directory;
 //! - a `local` PersistentVolume, or a directory of an NFS server: that of the directory of all such volumes of the pod, which
-//!   are mounted together. What is below its own mount cannot be seen.
+//!   are mounted together; one of them that is tried again makes all look younger. What is below its own mount cannot be seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -54,8 +54,12 @@ pub(super) struct FoundVolume {
 /// What is below the node's directory. What cannot be read is not there.
 pub(super) fn find(root: &Path) -> Found {
     let table = fs::read(mount_points::TABLE).unwrap_or_default();
-    let mounted: BTreeSet<PathBuf> = mount_points::beneath(&table, &root.join("pods"))
-        .into_iter()
+    // The table of mounts has no links; an administrator may have moved the directory.
+    let pods = root.join("pods");
+    let real = fs::canonicalize(&pods).unwrap_or_else(|_| pods.clone());
+    let points = mount_points::beneath(&table, &real).into_iter();
+    let mounted: BTreeSet<PathBuf> = points
+        .filter_map(|point| Some(pods.join(point.strip_prefix(&real).ok()?)))
         .collect();
     let mut found = Found::default();
     for uid in names(&root.join("pods")) {

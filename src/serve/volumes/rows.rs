@@ -315,6 +315,7 @@ fn usage(known: &Known<'_>, uid: &PodUid, directory: Option<&Path>) -> (Option<u
             () if parent.ends_with("volumes/kubernetes.io~csi") => MountedPlugin::Csi,
             () if parent.ends_with("volumeDevices/kubernetes.io~csi") => MountedPlugin::CsiDevice,
             () if parent.ends_with("volumes/kubernetes.io~local-volume") => MountedPlugin::Local,
+            () if parent.ends_with("volumes/kubernetes.io~nfs") => MountedPlugin::Nfs,
             () => return None,
         };
         let name = directory.file_name()?.to_str()?;

@@ -67,7 +67,7 @@ pub enum VolumeState {
     Unused,
     /// It is being taken down.
     Removing,
-    /// The pod has ended, and the volume is gone.
+    /// It is gone: the pod has ended, or is being removed.
     Removed,
     /// It is on the node for no pod, and is to be unstaged.
     Staged,

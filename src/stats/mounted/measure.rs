@@ -17,7 +17,7 @@ use crate::counters::Counters;
 use crate::csi::Socket;
 use crate::csi::messages::{StatsRequest, StatsResponse, Unit};
 use crate::model::driver::{Ability, Drivers};
-use crate::model::stats::{VolumeHealth, VolumeNumbers};
+use crate::model::stats::{MountedPlugin, VolumeHealth, VolumeNumbers};
 use crate::stats::directories::filesystem;
 
 /// Questions about file systems that have not returned: of all volumes, and of one.
@@ -47,7 +47,8 @@ pub(super) struct Tools {
     pub(super) drivers: watch::Receiver<Arc<Drivers>>,
     pub(super) health: HealthReports,
     pub(super) counters: Arc<Counters>,
-    questions: Bulkhead,
+    disks: Bulkhead,
+    servers: Bulkhead,
 }
 
 impl Tools {
@@ -60,12 +61,18 @@ impl Tools {
             drivers,
             health,
             counters,
-            questions: Bulkhead::new("file systems of volumes", QUESTIONS),
+            disks: Bulkhead::new("file systems of volumes", QUESTIONS),
+            servers: Bulkhead::new("file systems of servers", QUESTIONS),
         }
     }
 
     /// Measures a volume; `slots` are those of its driver.
-    pub(super) async fn measure(&self, found: &Found, slots: Option<Arc<Semaphore>>) -> (Measured, Duration) {
+    pub(super) async fn measure(
+        &self,
+        plugin: MountedPlugin,
+        found: &Found,
+        slots: Option<Arc<Semaphore>>,
+    ) -> (Measured, Duration) {
         // Closed only with the process.
         let _slot = match &slots {
             Some(slots) => slots.acquire().await.ok(),
@@ -74,7 +81,9 @@ impl Tools {
         let begun = Instant::now();
         let measured = match &found.of_driver {
             Some((driver, handle)) => self.ask_driver(driver, handle, &found.path).await,
-            None => self.ask_kernel(&found.path).await,
+            // A server that is gone takes the slots of no disk.
+            None if plugin == MountedPlugin::Nfs => self.ask_kernel(&self.servers, &found.path).await,
+            None => self.ask_kernel(&self.disks, &found.path).await,
         };
         (measured, begun.elapsed())
     }
@@ -108,11 +117,10 @@ impl Tools {
         }
     }
 
-    async fn ask_kernel(&self, path: &Path) -> Measured {
+    async fn ask_kernel(&self, places: &Bulkhead, path: &Path) -> Measured {
         let (subject, place) = (path.display().to_string(), path.to_owned());
         let begun = Instant::now();
-        let asked = self
-            .questions
+        let asked = places
             .run(&subject, &subject, PATIENCE, move || of_mount(&place))
             .await;
         self.counters.volumes.measured(STATFS.into(), begun.elapsed());

@@ -149,7 +149,7 @@ impl Task {
         for (key, found) in self.remembered.take(found, Instant::now()) {
             let (tools, slots) = (self.tools.clone(), self.slots.of(&found));
             self.calls.spawn(async move {
-                let measured = tools.measure(&found, slots).await;
+                let measured = tools.measure(key.plugin, &found, slots).await;
                 (key, found, measured)
             });
         }

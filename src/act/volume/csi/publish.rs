@@ -134,7 +134,7 @@ pub(super) async fn bring(
         .await
         .map_err(set_up_failed)?;
     if request.shape == Shape::Block {
-        let mapped = device::map(volumes.root(), request).await;
+        let mapped = device::map(request).await;
         mapped.map_err(|error| failed("MapVolume", request, error.to_string()))?;
     }
     Ok(())

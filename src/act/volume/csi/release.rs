@@ -7,6 +7,7 @@ use super::entry::{Device, Effect, Place};
 use super::found::{self, block};
 use super::ledger::CsiVolumes;
 use super::{data, device, messages};
+use crate::act::failure::all_done;
 use crate::act::off_thread::off_thread;
 use crate::csi::messages::UndoRequest;
 use crate::disk::write::remove_if_there;
@@ -33,11 +34,7 @@ pub(in crate::act) async fn release(volumes: &CsiVolumes, uid: &PodUid, dir: &Pa
     let all = futures::future::join_all(files).await;
     let blocks = devices.iter().map(|name| unmap(volumes, uid, &places, name));
     let all = all.into_iter().chain(futures::future::join_all(blocks).await);
-    // Each is tried, whatever becomes of the others.
-    let failed: Vec<String> = all.filter_map(Result::err).collect();
-    if !failed.is_empty() {
-        return Err(failed.join("; "));
-    }
+    all_done(all)?;
     volumes.leave_all(uid);
     Ok(())
 }

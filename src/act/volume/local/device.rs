@@ -3,19 +3,17 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-
-use nix::mount::MsFlags;
 
 use crate::act::context::Work;
 use crate::act::effect::Effect;
 use crate::act::files::Whose;
-use crate::act::mount;
-use crate::disk::write::remove_if_there;
+use crate::act::volume::device_files::{make_link, make_map};
 use crate::model::local_volume::LocalDevice;
 use crate::model::outcome::{Done, StepError};
 use crate::model::reason::pod::FAILED_MAP;
+use crate::model::request::set_up_slow;
 use crate::model::volume_work::{Awaited, Goal};
 
 /// Makes link and mount, or finds them made.
@@ -24,10 +22,16 @@ pub(in crate::act::volume) async fn ensure(
     called: &str,
     device: &LocalDevice,
 ) -> Result<Effect, StepError> {
-    let patience = work.context.files.patience;
     let source = Awaited::OfNode(device.source.clone());
     let at_work = &work.context.at_work;
-    let _working = at_work.begin(work.uid, &device.link, Goal::SetUp, source);
+    let working = at_work.begin(work.uid, &device.link, Goal::SetUp, source);
+    let what = || set_up_slow(called, &working.awaited());
+    work.announced(FAILED_MAP, what, mapped(work, called, device))
+        .await
+}
+
+async fn mapped(work: &Work<'_>, called: &str, device: &LocalDevice) -> Result<Effect, StepError> {
+    let patience = work.context.files.patience;
     let source = device.source.clone();
     let found = work
         .in_place(Whose::Host, &device.source, patience, move || real(&source))
@@ -63,32 +67,6 @@ fn real(source: &Path) -> io::Result<PathBuf> {
             source.display()
         ))),
     }
-}
-
-/// After a reboot the name may stand for another device.
-fn make_link(link: &Path, device: &Path) -> io::Result<()> {
-    if fs::read_link(link).is_ok_and(|found| found == device) {
-        return Ok(());
-    }
-    make_dir(&parent(link))?;
-    remove_if_there(link)?;
-    std::os::unix::fs::symlink(device, link)
-}
-
-fn make_map(map: &Path, device: &Path) -> io::Result<()> {
-    make_dir(&parent(map))?;
-    if !map.exists() {
-        fs::File::create(map)?;
-    }
-    if mount::is_mount_point(map)? {
-        return Ok(());
-    }
-    nix::mount::mount(Some(device), map, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    Ok(())
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)
 }
 
 fn parent(path: &Path) -> PathBuf {

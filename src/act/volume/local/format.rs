@@ -3,20 +3,28 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::fcntl::OFlag;
+
 use crate::act::context::Work;
+use crate::act::files::Whose;
 use crate::act::mount;
-use crate::act::mount_tools::{FORMAT_PATIENCE, Mounting, Ran};
+use crate::act::mount_tools::{FORMAT_PATIENCE, Mounting, NotRun, Ran};
 use crate::act::off_thread::off_thread;
+use crate::bulkhead::program::Fate;
 use crate::model::access::Access;
 use crate::model::local_volume::LocalVolume;
+use crate::model::reason::pod::FAILED_MOUNT;
 
 /// What blkid(8) says of a device that has nothing on it.
 const NOTHING_FOUND: i32 = 2;
 /// What fsck(8) says of errors that it could not correct.
 const ERRORS_LEFT: i32 = 4;
+/// How many bytes at the beginning and at the end of a device have the marks of file systems and partitions.
+const MARKS: u64 = 64 << 10;
 
 /// Mounts it unless it is mounted. The error is the kubelet's.
 pub(super) async fn mount(work: &Work<'_>, volume: &LocalVolume) -> Result<(), String> {
@@ -59,7 +67,11 @@ async fn formatted_and_mounted(work: &Work<'_>, volume: &LocalVolume) -> Result<
                 "cannot mount unformatted disk {device} as we are manipulating it in read-only mode"
             ));
         }
-        ("", true) => make(work, volume, &options).await?,
+        ("", true) => {
+            let readable = is_readable(work, &volume.source).await;
+            readable.map_err(|why| format!("cannot format disk {device}, which cannot be read: {why}"))?;
+            make(work, volume, &options).await?;
+        }
         (found, writes) => {
             if found != volume.fs_type {
                 tracing::warn!(
@@ -90,12 +102,34 @@ async fn formatted_and_mounted(work: &Work<'_>, volume: &LocalVolume) -> Result<
 /// The type of the file system on a device; empty: it has none, and no partitions either.
 async fn format_of(work: &Work<'_>, device: &Path) -> Result<String, String> {
     let asked = ["-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "export"];
-    let ran = run(work, "blkid", &asked, device).await?;
+    let ran = run(work, ("blkid", Fate::Killed), &asked, device).await;
+    let ran = ran.map_err(NotRun::why)?;
     match ran.status.code() {
         Some(0) => format_in(&ran.output),
         Some(NOTHING_FOUND) => Ok(String::new()),
         _ => Err(format!("{}: {}", ran.how(), ran.output)),
     }
+}
+
+/// Whether the device can be read where file systems have their marks, and nobody else has it (open(2), `O_EXCL`): blkid(8)
+/// says of a device that it cannot read what it says of an empty one.
+async fn is_readable(work: &Work<'_>, device: &Path) -> Result<(), String> {
+    let path = device.to_owned();
+    let reading = move || {
+        let mut options = fs::OpenOptions::new();
+        let mut device = options.read(true).custom_flags(OFlag::O_EXCL.bits()).open(path)?;
+        let size = device.seek(SeekFrom::End(0))?;
+        let part = size.min(MARKS);
+        for at in [0, size - part] {
+            device.seek(SeekFrom::Start(at))?;
+            io::copy(&mut device.by_ref().take(part), &mut io::sink())?;
+        }
+        Ok(())
+    };
+    let read = work
+        .in_place(Whose::Host, device, work.context.files.patience, reading)
+        .await;
+    read.map_err(|error| error.of_step(FAILED_MOUNT, |error| error.to_string()).message)
 }
 
 /// What blkid(8) has printed. A device with partitions is not to be formatted, either.
@@ -120,11 +154,12 @@ async fn make(work: &Work<'_>, volume: &LocalVolume, options: &[String]) -> Resu
         _ => &[],
     };
     tracing::info!(device = %device.display(), fs_type, "the device has no file system: making one");
-    let ran = run(work, &format!("mkfs.{fs_type}"), arguments, device).await;
+    let program = format!("mkfs.{fs_type}");
+    let ran = run(work, (&program, Fate::GoesOn), arguments, device).await;
     let (how, output) = match ran {
         Ok(ran) if ran.status.success() => return Ok(()),
         Ok(ran) => (ran.how(), ran.output),
-        Err(why) => (why, String::new()),
+        Err(not_run) => (not_run.why(), String::new()),
     };
     let (device, target) = (device.display().to_string(), volume.global.display().to_string());
     let options = options.join(",");
@@ -134,41 +169,46 @@ async fn make(work: &Work<'_>, volume: &LocalVolume, options: &[String]) -> Resu
     ))
 }
 
-/// Repairs what can be repaired without asking. Only errors that are left keep it from being mounted.
+/// Repairs what can be repaired without asking. Errors that are left, and a check that has not come to its end, keep the
+/// device from being mounted: the latter is stricter than the kubelet.
 async fn check(work: &Work<'_>, device: &Path) -> Result<(), String> {
-    match run(work, "fsck", &["-a"], device).await {
+    let path = device.display();
+    match run(work, ("fsck", Fate::GoesOn), &["-a"], device).await {
         Ok(ran) if ran.status.code() == Some(ERRORS_LEFT) => Err(format!(
-            "'fsck' found errors on device {} but could not correct them: {}",
-            device.display(),
+            "'fsck' found errors on device {path} but could not correct them: {}",
+            ran.output
+        )),
+        Ok(ran) if ran.status.code().is_none() => Err(format!(
+            "'fsck' of device {path} was interrupted: {}: {}",
+            ran.how(),
             ran.output
         )),
         Ok(ran) => {
             if !ran.status.success() {
-                tracing::warn!(device = %device.display(), "fsck(8) ended with {}: {}", ran.how(), ran.output);
+                tracing::warn!(device = %path, "fsck(8) ended with {}: {}", ran.how(), ran.output);
             }
             Ok(())
         }
-        Err(why) => {
-            tracing::warn!(device = %device.display(), "a device is mounted without being checked: {why}");
+        Err(NotRun::Missing(why)) => {
+            tracing::warn!(device = %path, "a device is mounted without being checked: {why}");
             Ok(())
         }
+        Err(not_run) => Err(format!("'fsck' of device {path} failed: {}", not_run.why())),
     }
 }
 
 /// Runs a program about a device, which is its last argument.
-async fn run(work: &Work<'_>, name: &str, arguments: &[&str], device: &Path) -> Result<Ran, String> {
+async fn run(
+    work: &Work<'_>,
+    (name, fate): (&str, Fate),
+    arguments: &[&str],
+    device: &Path,
+) -> Result<Ran, NotRun> {
     let mut all: Vec<OsString> = arguments.iter().map(OsString::from).collect();
     all.push(device.into());
+    let of = (&work.context.files, work.uid);
     let tools = &work.context.mounts;
-    let ran = tools
-        .run(
-            (&work.context.files, work.uid),
-            device,
-            (name, &all),
-            FORMAT_PATIENCE,
-        )
-        .await;
-    ran.map_err(|not_run| not_run.why())
+    tools.run(of, device, (name, &all, fate), FORMAT_PATIENCE).await
 }
 
 #[cfg(test)]

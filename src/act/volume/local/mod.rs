@@ -3,13 +3,13 @@
 //! - this file: a directory, or a device that has been mounted for the node, is mounted in the pod's directory;
 //! - `format`: a device is mounted for the node, after a file system was made on one that has none;
 //! - `device`: a device that containers have as one;
-//! - [`release`]: what nobody uses any more is taken down;
-//! - [`turns`]: one at a time mounts a device, or takes it down.
+//! - [`node_devices`]: who works on a device that is mounted for the node;
+//! - [`release`]: what nobody uses any more is taken down.
 
 mod device;
 mod format;
+pub mod node_devices;
 pub mod release;
-pub mod turns;
 
 pub(super) use device::ensure as ensure_device;
 

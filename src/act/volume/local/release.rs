@@ -4,18 +4,25 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use tokio_util::sync::CancellationToken;
 
-use crate::act::context::{ActContext, Work};
-use crate::act::files::{REMOVAL_PATIENCE, Whose};
+use super::node_devices::NodeDevices;
+use crate::act::context::Work;
+use crate::act::failure::all_done;
+use crate::act::files::{FilePlaces, REMOVAL_PATIENCE, Whose};
+use crate::act::mount;
 use crate::act::off_thread::off_thread;
-use crate::act::volume::csi::{data, device};
+use crate::act::volume::csi::data;
+use crate::act::volume::device_files::remove_map;
 use crate::disk::mount_points;
 use crate::disk::write::remove_if_there;
 use crate::model::local_volume::{device_maps, global_mounts, of_pod};
 use crate::model::pod::PodUid;
+
+/// How soon what was busy is looked at again.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// Takes down the devices of a pod, before its directory is removed. The error is for people.
 pub(in crate::act) async fn release_devices(work: &Work<'_>, pod: &Path) -> Result<(), String> {
@@ -29,26 +36,18 @@ pub(in crate::act) async fn release_devices(work: &Work<'_>, pod: &Path) -> Resu
     });
     let done = off_thread(move || {
         let names = data::names(&listed)?;
-        let failed = names.into_iter().filter_map(|name| {
-            let why = undoing(&name).err()?;
-            Some(format!(
-                "UnmapVolume.UnmapBlockVolume failed for volume {name:?} : {why}"
-            ))
+        let undone = names.into_iter().map(|name| {
+            let failed = |why| format!("UnmapVolume.UnmapBlockVolume failed for volume {name:?} : {why}");
+            undoing(&name).map_err(failed)
         });
-        Ok(failed.collect::<Vec<_>>())
+        Ok(undone.collect::<Vec<_>>())
     });
-    let failed = done.await.map_err(|error| error.to_string())?;
-    match failed.is_empty() {
-        true => Ok(()),
-        false => Err(failed.join("; ")),
-    }
+    all_done(done.await.map_err(|error| error.to_string())?)
 }
 
 /// The link goes last: it says that the pod has the device.
 fn unmap(map: &Path, link: &Path) -> io::Result<()> {
-    device::detach_loop_devices(map)?;
-    unmount(map)?;
-    remove_if_there(map)?;
+    remove_map(map)?;
     if let Some(dir) = map.parent() {
         // Other pods may have it, too.
         data::remove_if_empty(dir)?;
@@ -56,58 +55,97 @@ fn unmap(map: &Path, link: &Path) -> io::Result<()> {
     remove_if_there(link)
 }
 
-/// Unmounts the devices that are mounted for the node and that no pod has. One that is busy stays until the next time: that
-/// is when a pod is removed, or the agent starts.
-pub async fn sweep(context: &ActContext, root: &Path) {
+/// Unmounts the devices that are mounted for the node and that no pod has: at the start, whenever a pod has left volumes, and
+/// again after a while what was busy; until canceled. A loop of its own: no pod's end waits for another's device.
+pub async fn run(files: FilePlaces, devices: NodeDevices, root: PathBuf, cancel: CancellationToken) {
+    loop {
+        let left = tokio::select! {
+            () = cancel.cancelled() => return,
+            left = sweep(&files, &devices, &root) => left,
+        };
+        let again = async {
+            match left {
+                Left::Nothing => std::future::pending().await,
+                Left::Busy => tokio::time::sleep(RETRY).await,
+            }
+        };
+        // Either may be dropped: word that was not taken stays.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = devices.some_left() => {}
+            () = again => {}
+        }
+    }
+}
+
+/// What is left after a look at all devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// What somebody works on, or what could not be unmounted.
+    Busy,
+}
+
+async fn sweep(files: &FilePlaces, devices: &NodeDevices, root: &Path) -> Left {
     let dir = global_mounts(root);
-    let listed = dir.clone();
-    let names = off_thread(move || data::names(&listed)).await;
-    let Ok(names) = names.inspect_err(|error| {
+    let (listed, pods) = (dir.clone(), root.join("pods"));
+    let unused = off_thread(move || unused_in(&listed, &pods)).await;
+    let Ok(unused) = unused.inspect_err(|error| {
         tracing::warn!(dir = %dir.display(), %error, "cannot list the devices that are mounted for the node");
     }) else {
-        return;
+        return Left::Busy;
     };
     let owner = PodUid("the node".to_owned());
-    for name in names {
+    let mut left = Left::Nothing;
+    for name in unused {
         let global = dir.join(&name);
-        let _turn = context.local.turn(&global).await;
-        let (dir, name_of_it, pods) = (dir.clone(), name.clone(), root.join("pods"));
-        let taking_down = move || {
-            // The table of mounts has no links; an administrator may have moved the directory.
-            let dir = fs::canonicalize(dir)?;
-            let pods = fs::canonicalize(&pods).unwrap_or(pods);
-            take_down(&dir.join(name_of_it), &pods)
+        let Some(turn) = devices.try_turn(&global) else {
+            left = Left::Busy;
+            continue;
         };
-        let done = context
-            .files
+        let (dir, of, pods) = (dir.clone(), name.clone(), root.join("pods"));
+        let taking_down = move || {
+            // Until the call has returned, however long that takes.
+            let _turn = turn;
+            match unused_in(&dir, &pods)?.contains(&of) {
+                true => take_down(&dir.join(of)),
+                false => Ok(()),
+            }
+        };
+        let done = files
             .run(Whose::Pod, &owner, &global, REMOVAL_PATIENCE, taking_down)
             .await;
         if let Err(error) = done {
+            left = Left::Busy;
             tracing::warn!(
                 volume = name,
                 "UnmountDevice failed for a volume that no pod uses: {error}"
             );
         }
     }
+    left
 }
 
-fn take_down(global: &Path, pods: &Path) -> io::Result<()> {
-    let is_used = |points: &Vec<PathBuf>| points.iter().any(|point| point.starts_with(pods));
+/// The names of those that no pod has mounted.
+fn unused_in(dir: &Path, pods: &Path) -> io::Result<Vec<String>> {
+    let mut names = data::names(dir)?;
+    if names.is_empty() {
+        return Ok(names);
+    }
+    // The table of mounts has no links; an administrator may have moved the directory.
+    let dir = fs::canonicalize(dir)?;
+    let pods = fs::canonicalize(pods).unwrap_or_else(|_| pods.to_owned());
     let table = fs::read(mount_points::TABLE)?;
-    if mount_points::of_same(&table, global).is_some_and(|points| is_used(&points)) {
-        return Ok(());
-    }
-    unmount(global)?;
-    data::remove_mount_dir(global)?.refused(global)
+    names.retain(|name| {
+        let points = mount_points::of_same(&table, &dir.join(name)).unwrap_or_default();
+        !points.iter().any(|point| point.starts_with(&pods))
+    });
+    Ok(names)
 }
 
-/// Unmounts what is mounted at exactly this path, if anything is.
-fn unmount(path: &Path) -> io::Result<()> {
-    match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
-        // EINVAL: nothing is mounted there.
-        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
+fn take_down(global: &Path) -> io::Result<()> {
+    mount::unmount(global)?;
+    data::remove_mount_dir(global)?.refused(global)
 }
 
 /// The directory of the node's state, of a pod's in it.
