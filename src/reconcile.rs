@@ -139,6 +139,8 @@ struct Work {
     /// The UID of the plan.
     uid: PodUid,
     cancel: CancellationToken,
+    /// Anything that happens to the pod comes first.
+    yields: bool,
     /// When the grace period ends, if the pod is being ended.
     ends: Option<Timestamp>,
     /// The memory at planning time.

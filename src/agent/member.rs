@@ -268,7 +268,7 @@ impl Member {
         let (exhausted, names) = mpsc::unbounded_channel();
         let (drivers, out) = (values.drivers.1.clone(), values.driver_answers.0.clone());
         let (stated, periods) = watch::channel(Periods::new());
-        self.spawn(tasks, "periods of drivers", Begin::Joined, |clients, cancel| {
+        self.spawn(tasks, "CSIDrivers", Begin::Joined, |clients, cancel| {
             driver_periods::run(clients, stated, cancel)
         });
         let settings = recount::Settings {
@@ -278,7 +278,10 @@ impl Member {
             counters: self.counters.clone(),
         };
         let cancel = tasks.cancel.clone();
-        tasks.spawn("room for volumes", recount::run(settings, out, cancel));
+        tasks.spawn(
+            "volume limits of storage drivers",
+            recount::run(settings, out, cancel),
+        );
         exhausted
     }
 

@@ -27,7 +27,8 @@ pub struct Member {
     pub cut_off_start: CutOffStart,
     /// The feature gate `ClusterTrustBundleProjection`.
     pub trust_bundles: TrustBundles,
-    /// `syncFrequency`: how soon objects that cannot be watched are requested again.
+    /// `syncFrequency`: how soon objects that cannot be watched are requested again, and volumes published again whose
+    /// drivers require it.
     pub refresh: Duration,
     /// `nodeLeaseDurationSeconds`
     pub lease: Duration,
@@ -39,13 +40,6 @@ pub struct Member {
 
 /// The default of `syncFrequency`.
 const SYNC: Duration = Duration::from_secs(60);
-
-/// `syncFrequency`
-pub(super) fn sync_period(written: &KubeletConfiguration) -> Duration {
-    Some(span(written.sync_frequency))
-        .filter(|period| !period.is_zero())
-        .unwrap_or(SYNC)
-}
 
 /// The valid effects of a taint.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -91,7 +85,9 @@ pub(super) fn member(
         external_cloud: provider == "external",
         cut_off_start: cut_off_start(own, own_checks),
         trust_bundles: trust_bundles(written, checks),
-        refresh: sync_period(written),
+        refresh: Some(span(written.sync_frequency))
+            .filter(|period| !period.is_zero())
+            .unwrap_or(SYNC),
         lease: Duration::from_secs(u64::from(
             written
                 .node_lease_duration_seconds

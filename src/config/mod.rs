@@ -317,8 +317,6 @@ pub struct Pods {
     pub limited_swap: bool,
     /// The feature gate `ContainerStopSignals`.
     pub stop_signals: bool,
-    /// `syncFrequency`: how often volumes are published again whose drivers require it.
-    pub republish: Duration,
     /// The feature gate `InPlacePodLevelResourcesVerticalScaling`.
     pub pod_level_resize: bool,
     /// The feature gate `RestartAllContainersOnContainerExits`.

@@ -162,7 +162,7 @@ impl Config {
             pod_level_resize: self.pods.pod_level_resize,
             apparmor: facts.apparmor,
             masked_paths: facts.thermal_throttle.clone(),
-            republish: self.pods.republish,
+            republish: self.member.refresh,
             shutdown: self.shutdown.clone(),
         }
     }

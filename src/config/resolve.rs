@@ -11,7 +11,6 @@ use super::error::{ConfigError, Problem};
 use super::layers::{Layer, Layers};
 use super::limits::{cgroups, eviction};
 use super::log::{Log, LogFormat, filter};
-use super::member::sync_period;
 use super::own::GantryConfiguration;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
@@ -305,7 +304,6 @@ fn pods(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Pods {
         fail_swap_on: written.fail_swap_on != Some(false),
         limited_swap: swap == Some("LimitedSwap"),
         stop_signals: gates::is_on_if_enabled(written, gates::STOP_SIGNALS),
-        republish: sync_period(written),
         pod_level_resize: gates::is_on_unless_disabled(written, gates::POD_LEVEL_RESIZE),
         restart_all: gates::is_on_unless_disabled(written, gates::RESTART_ALL),
         ids_per_pod: ids_per_pod(written),

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::ask;
 use crate::counters::Counters;
 use crate::model::driver::{Driver, Drivers, Periods, Told};
+use crate::model::last_logged::LastLogged;
 
 /// What the loop needs.
 pub struct Settings {
@@ -32,12 +33,11 @@ struct Followed {
     driver: Arc<Driver>,
     /// It is asked now.
     now: Arc<Notify>,
-    task: AbortHandle,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// Publishes what drivers have said since they registered, until canceled.
 pub async fn run(mut settings: Settings, out: watch::Sender<Told>, cancel: CancellationToken) {
-    let mut tasks = JoinSet::new();
     let mut followed: BTreeMap<String, Followed> = BTreeMap::new();
     loop {
         let drivers = settings.drivers.borrow_and_update().clone();
@@ -45,7 +45,6 @@ pub async fn run(mut settings: Settings, out: watch::Sender<Told>, cancel: Cance
             let registered = drivers.by_name.get(name);
             let stays = registered.is_some_and(|driver| Arc::ptr_eq(driver, &one.driver));
             if !stays {
-                one.task.abort();
                 out.send_if_modified(|told| told.remove(name).is_some());
             }
             stays
@@ -63,18 +62,17 @@ pub async fn run(mut settings: Settings, out: watch::Sender<Told>, cancel: Cance
                 Followed {
                     driver: driver.clone(),
                     now,
-                    task: tasks.spawn(one.ask(settings.periods.clone())),
+                    _task: AbortOnDropHandle::new(tokio::spawn(one.ask(settings.periods.clone()))),
                 }
             });
         }
-        // Every arm may be dropped: the channels and the set keep what was not taken.
+        // Every arm may be dropped: the channels keep what was not taken.
         tokio::select! {
             () = cancel.cancelled() => return,
             Ok(()) = settings.drivers.changed() => {}
             Some(name) = settings.exhausted.recv() => if let Some(one) = followed.get(&name) {
                 one.now.notify_one();
             },
-            Some(_) = tasks.join_next() => {}
         }
     }
 }
@@ -92,42 +90,49 @@ impl Questions {
     /// Asks as often as the CSIDriver says, until the agent ends.
     async fn ask(self, mut periods: watch::Receiver<Periods>) {
         let mut clock = Clock::default();
+        let mut logged = LastLogged::default();
         loop {
             clock.set(periods.borrow_and_update().get(&self.name).copied());
             // Every arm may be dropped: the watch, the clock and the notice keep what was not taken.
             tokio::select! {
                 changed = periods.changed() => if changed.is_err() { return },
-                () = clock.tick() => self.ask_once().await,
+                () = clock.tick() => self.ask_once(&mut logged).await,
                 () = self.now.notified() => if clock.is_set() {
-                    self.ask_once().await;
+                    self.ask_once(&mut logged).await;
                 },
             }
         }
     }
 
-    async fn ask_once(&self) {
+    async fn ask_once(&self, logged: &mut LastLogged<String>) {
         let answer = match ask::again(&self.name, &self.driver, &self.counters).await {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::debug!(
-                    driver = self.name,
-                    error,
-                    "the driver does not say how many volumes the node can have"
-                );
+                if logged.is_news(&error) {
+                    tracing::warn!(
+                        driver = self.name,
+                        error,
+                        "cannot ask the storage driver for its volume limit (NodeGetInfo)"
+                    );
+                }
                 return;
             }
         };
+        logged.clear();
         self.out.send_if_modified(|told| {
             let before = told.get(&self.name).map_or(&*self.driver, |(_, answer)| answer);
             if *before == answer {
                 return false;
             }
-            let most = answer.max_volumes;
-            tracing::info!(
-                driver = self.name,
-                most,
-                "the storage driver says otherwise how many volumes the node can have"
-            );
+            let (former, max_volumes) = (before.max_volumes, answer.max_volumes);
+            if former != max_volumes {
+                tracing::info!(
+                    driver = self.name,
+                    former,
+                    max_volumes,
+                    "the storage driver changed its volume limit"
+                );
+            }
             told.insert(self.name.clone(), (self.driver.clone(), answer));
             true
         });

@@ -162,14 +162,20 @@ impl AttachmentKey {
     }
 }
 
-/// A VolumeAttachment whose volume is attached, or finds no room.
+/// What came of a VolumeAttachment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attachment {
+    /// The volume is attached.
+    Attached(AttachedVolume),
+    /// The node has no room for it (gRPC's `ResourceExhausted`), also after some time; in words why.
+    Exhausted(String),
+}
+
+/// A volume that is attached.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Attachment {
+pub struct AttachedVolume {
     /// `status.attachmentMetadata`: for the driver.
     pub metadata: BTreeMap<String, String>,
-    /// Why it is not attached: the node has no room for it (gRPC's `ResourceExhausted`), also after some time.
-    #[serde(default)]
-    pub exhausted: Option<String>,
 }
 
 /// What a driver calls a volume that lives as long as the pod (`makeVolumeHandle`).

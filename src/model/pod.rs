@@ -141,6 +141,11 @@ impl Pod {
         self.init_containers.iter().chain(&self.containers)
     }
 
+    /// The init container or container of this name.
+    pub fn own_container(&self, name: &str) -> Option<&Container> {
+        self.own_containers().find(|container| container.name == name)
+    }
+
     /// Whether the end of one of its containers may restart all of them (`AllContainersCouldRestart` in
     /// `pkg/api/v1/pod/util.go`).
     pub fn may_restart_all(&self) -> bool {

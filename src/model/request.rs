@@ -255,9 +255,9 @@ pub enum VolumeKind {
     Nfs(NfsMount),
     /// A volume of a CSI driver.
     Csi(Box<CsiRequest>),
-    /// A volume for which the node has no room: the pod is rejected.
+    /// A volume for which the node has no room: a pod of which nothing runs is rejected.
     Exhausted {
-        /// The whole message.
+        /// Why it is not attached.
         message: String,
     },
     /// A volume that cannot be made; reported like a failure to make it.

@@ -138,11 +138,11 @@ impl ObservedPod {
         instance.finished().is_some() && noted == Some(&instance.id)
     }
 
-    /// The ended container that restarts all containers of the pod (`ShouldAllContainersRestart` in
-    /// `pkg/kubelet/container/helpers.go`): the first one whose exit code a rule with that action matches. An instance
-    /// that was stopped to be restarted has not ended by itself.
-    pub fn restarts_all(&self, pod: &Pod) -> Option<&ObservedContainer> {
-        pod.own_containers().find_map(|container| {
+    /// The ended containers that restart all containers of the pod (`ShouldAllContainersRestart` in
+    /// `pkg/kubelet/container/helpers.go`): those whose exit codes a rule with that action matches. An instance that was
+    /// stopped to be restarted has not ended by itself.
+    pub fn restart_sources<'a>(&'a self, pod: &'a Pod) -> impl Iterator<Item = &'a ObservedContainer> {
+        pod.own_containers().filter_map(|container| {
             let newest = self.container(&container.name)?;
             let restarts_all = match newest.state {
                 ContainerState::Exited { code, .. } => container.restarts_all_after(code),
@@ -150,6 +150,11 @@ impl ObservedPod {
             };
             (restarts_all && !self.is_restarting(newest)).then_some(newest)
         })
+    }
+
+    /// The first of them.
+    pub fn restarts_all<'a>(&'a self, pod: &'a Pod) -> Option<&'a ObservedContainer> {
+        self.restart_sources(pod).next()
     }
 
     /// Whether any part of it is alive: a container that may run, or a ready sandbox.

@@ -44,6 +44,13 @@ pub enum Pace {
 }
 
 impl Plan {
+    /// Whether it can wait for whatever else the pod needs: a driver that does not answer must not keep a container from
+    /// being restarted.
+    pub fn yields(&self) -> bool {
+        let yields = |step: &Step| matches!(step, Step::RepublishVolume(_) | Step::ExpandVolume(_));
+        self.stages.iter().flatten().all(yields)
+    }
+
     /// Whether there is nothing to do now.
     pub fn is_idle(&self) -> bool {
         self.stages.iter().all(Vec::is_empty)

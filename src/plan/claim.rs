@@ -168,7 +168,7 @@ fn of_source(origin: Origin<'_>, volume: &Volume, resolved: &Resolved<'_>, read_
         message: set_up_failed(resolved.name, why),
     };
     match &resolved.volume.source {
-        PersistentSource::Csi(source) => csi::exhausted(origin, &volume.name, source)
+        PersistentSource::Csi(source) => csi::exhausted(origin, source)
             .unwrap_or_else(|| csi::persistent(origin, place, source, read_only)),
         PersistentSource::Local { path, fs_type } => {
             local::kind(origin, place, (path, fs_type.as_deref()), read_only)
@@ -302,13 +302,9 @@ mod tests {
             objects.insert(key, Known::Found(Object::PersistentVolume(volume).into()));
         }
         let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
             objects: &objects,
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
             node: case.node.as_ref(),
+            ..Origin::sample(&pod)
         };
         let made = kind(origin, &pod.volumes[0], case.read_only);
         // Without the volume no container is created that would write beside it.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::content::Origin;
 use crate::model::csi::{
-    AttachmentKey, CsiDriver, CsiSource, GroupPolicy, InlineCsi, Lifecycle, SecretName, inline_handle,
+    Attachment, AttachmentKey, CsiDriver, CsiSource, GroupPolicy, InlineCsi, Lifecycle, SecretName,
+    inline_handle,
 };
 use crate::model::csi_request::{CsiPlaces, CsiRequest, Publishing, Shape};
 use crate::model::driver::{Ability, Driver, not_registered};
@@ -34,7 +35,7 @@ pub(super) fn places(origin: Origin<'_>) -> CsiPlaces {
 
 /// A volume that finds no room on the node, where the driver's limit may change: the pod's controller makes another pod,
 /// which the scheduler sends elsewhere (`VerifyExhaustedResource` in `pkg/volume/csi/csi_plugin.go`).
-pub(super) fn exhausted(origin: Origin<'_>, volume: &str, source: &CsiSource) -> Option<VolumeKind> {
+pub(super) fn exhausted(origin: Origin<'_>, source: &CsiSource) -> Option<VolumeKind> {
     let Lookup::Found(driver) = origin.objects.csi_driver(&source.driver) else {
         return None;
     };
@@ -45,13 +46,10 @@ pub(super) fn exhausted(origin: Origin<'_>, volume: &str, source: &CsiSource) ->
     let Lookup::Found(attachment) = origin.objects.attachment(&key) else {
         return None;
     };
-    let why = attachment.exhausted.as_ref()?;
-    Some(VolumeKind::Exhausted {
-        message: format!(
-            "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[{volume}], unattached \
-             volumes=[{volume}], failed to process volumes=[]: {why}"
-        ),
-    })
+    match attachment {
+        Attachment::Exhausted(why) => Some(VolumeKind::Exhausted { message: why.clone() }),
+        Attachment::Attached(_) => None,
+    }
 }
 
 /// A PersistentVolume of a driver.
@@ -268,10 +266,8 @@ fn lifecycle_failed(why: &str) -> String {
 /// What came of attaching a volume.
 fn attached(origin: Origin<'_>, key: &AttachmentKey) -> Result<BTreeMap<String, String>, String> {
     match origin.objects.attachment(key) {
-        Lookup::Found(attachment) => match &attachment.exhausted {
-            Some(why) => Err(why.clone()),
-            None => Ok(attachment.metadata.clone()),
-        },
+        Lookup::Found(Attachment::Attached(volume)) => Ok(volume.metadata.clone()),
+        Lookup::Found(Attachment::Exhausted(why)) => Err(why.clone()),
         // Nothing is started before there is an answer.
         Lookup::Asked | Lookup::Missing => {
             Err(format!("volume {} is not attached to the node yet", key.volume()))
@@ -383,7 +379,6 @@ fn groups(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::csi::Attachment;
     use crate::model::object::{Known, Object, Reference};
     use crate::model::sample;
 
@@ -399,34 +394,26 @@ mod tests {
             recounts,
             ..CsiDriver::default()
         };
-        let attachment = Attachment {
-            exhausted: Some("every slot is taken".to_owned()),
-            ..Attachment::default()
-        };
+        let attachment = Attachment::Exhausted("every slot is taken".to_owned());
         let key = Reference::CsiDriver("d1".to_owned());
         objects.insert(key, Known::Found(Object::CsiDriver(described).into()));
-        let key = Reference::Attachment(reference::attachment(&pod, &source));
-        objects.insert(key, Known::Found(Object::Attachment(attachment).into()));
-        let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
-            objects: &objects,
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
-        };
         let key = reference::attachment(&pod, &source);
+        objects.insert(
+            Reference::Attachment(key.clone()),
+            Known::Found(Object::Attachment(attachment).into()),
+        );
+        let origin = Origin {
+            objects: &objects,
+            ..Origin::sample(&pod)
+        };
         assert_eq!(attached(origin, &key), Err("every slot is taken".to_owned()));
-        exhausted(origin, "v", &source)
+        exhausted(origin, &source)
     }
 
     #[test]
     fn a_volume_without_room_rejects_the_pod_where_the_limit_may_change() {
-        let message = "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[v], unattached \
-                       volumes=[v], failed to process volumes=[]: every slot is taken";
         let want = VolumeKind::Exhausted {
-            message: message.to_owned(),
+            message: "every slot is taken".to_owned(),
         };
         assert_eq!(crowded(true), Some(want));
         assert_eq!(crowded(false), None);

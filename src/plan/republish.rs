@@ -20,6 +20,9 @@ pub(super) fn due(
 ) -> (Vec<VolumeRequest>, Option<Timestamp>) {
     let mut due = Vec::new();
     let mut next = None;
+    if !origin.pod.volumes.iter().any(|volume| recurs(origin, volume)) {
+        return (due, next);
+    }
     let volumes = volume::used(origin.pod);
     for volume in volumes.into_iter().filter(|volume| recurs(origin, volume)) {
         let last = memory.published.get(&volume.name);
@@ -54,7 +57,7 @@ fn request(origin: Origin<'_>, volume: &Volume) -> Option<VolumeRequest> {
             csi.publishing = Publishing::Again;
             VolumeKind::Csi(csi)
         }
-        // Why not is told.
+        // Why it cannot be is an event.
         missing => missing,
     };
     Some(VolumeRequest {
@@ -130,13 +133,8 @@ mod tests {
         let failure = failure.map(|failure| (FailedWork::Republish("i".to_owned()), failure));
         memory.failures.extend(failure);
         let origin = Origin {
-            pod: &pod,
-            policy: &sample::policy(),
             objects: &objects,
-            services: &Default::default(),
-            allocatable: &Default::default(),
-            ips: &[],
-            node: None,
+            ..Origin::sample(&pod)
         };
         let (requests, next) = due(origin, &memory, at(100));
         let told = |request: VolumeRequest| match request.kind {
@@ -160,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn why_it_cannot_be_is_told() {
+    fn why_it_cannot_be_is_said() {
         let (told, _) = due_of(true, false, Some(40), None);
         assert!(
             told[0].contains("not found in the list of registered CSI drivers"),

@@ -6,8 +6,9 @@
 //! second stops containers that must be restarted, sets the pod's cgroup and updates containers; the third removes the
 //! entries of instances that were restarted. An agent that is killed between any two steps continues where it was.
 
-use jiff::Timestamp;
 use std::cmp::Reverse;
+
+use jiff::Timestamp;
 
 use super::admit::Refusal;
 use super::cgroup;

@@ -173,17 +173,29 @@ fn note_remains(memory: &mut PodMemory, outcome: &Outcome, left: Remains) {
     }
 }
 
-/// A pod that has never had a sandbox is rejected if the node has no room for one of its volumes.
+/// A pod of which nothing runs is rejected if the node has no room for one of its volumes (`VolumeAttachLimitExceededError`
+/// in `pkg/kubelet/volumemanager`).
 fn note_rejection(memory: &mut PodMemory, outcome: &Outcome, seen: Option<&ObservedPod>) {
-    let mut errors = outcome
+    if seen.is_some_and(ObservedPod::lives) {
+        return;
+    }
+    let exhausted = outcome
         .steps
         .iter()
-        .filter_map(|report| report.result.as_ref().err());
-    let is_new = seen.is_none_or(|seen| seen.sandboxes.is_empty());
-    if let Some(error) = errors.find(|error| error.reason == reason::pod::VOLUME_ATTACHMENT_LIMIT && is_new) {
+        .find_map(|report| match (&report.subject, &report.result) {
+            (Subject::Volume(volume), Err(error)) if error.reason == reason::pod::VOLUME_ATTACHMENT_LIMIT => {
+                Some((volume, error))
+            }
+            _ => None,
+        });
+    if let Some((volume, error)) = exhausted {
         memory.ended.get_or_insert_with(|| End::Refused {
             reason: error.reason.to_owned(),
-            message: error.message.clone(),
+            message: format!(
+                "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[{volume}], unattached \
+                 volumes=[{volume}], failed to process volumes=[]: {}",
+                error.message
+            ),
         });
     }
 }
@@ -434,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_pod_is_rejected_if_a_volume_finds_no_room() {
+    fn a_pod_of_which_nothing_runs_is_rejected_if_a_volume_finds_no_room() {
         let pod = sample::pod(RestartPolicy::Always, &[], &["c"]);
         let ended = |sandboxes: Vec<Sandbox>| {
             let subject = Subject::Volume("v".to_owned());
@@ -445,9 +457,13 @@ mod tests {
         };
         let rejected = End::Refused {
             reason: "VolumeAttachmentLimitExceeded".to_owned(),
-            message: "m".to_owned(),
+            message: "Node has reached its volume attachment limit, rejecting pod. unmounted volumes=[v], unattached \
+                      volumes=[v], failed to process volumes=[]: m"
+                .to_owned(),
         };
-        assert_eq!(ended(Vec::new()), Some(rejected));
+        assert_eq!(ended(Vec::new()), Some(rejected.clone()));
+        // After a reboot.
+        assert_eq!(ended(vec![sandbox(0, false, 0)]), Some(rejected));
         // The volume may be that of a container that was added.
         assert_eq!(ended(vec![sandbox(0, true, 0)]), None);
     }

@@ -15,15 +15,14 @@ use super::need::Stop;
 use super::start::Stages;
 use super::teardown;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::pod::Pod;
-use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod};
+use crate::model::runtime::{ContainerState, ObservedContainer};
 use crate::model::step::Step;
 
 /// The event's message of a stop, as in the kubelet.
 const KILLING: &str = "killing";
 
-/// The least time between a start and the restart of all containers that follows from it. As in the kubelet, such
-/// restarts have no back-off, since nothing is left that could have one; but the kubelet looks at its containers once a
+/// The least time between a start and the restart of all containers that follows from it. As in the kubelet, the end that
+/// causes such a restart has no back-off, since nothing is left that could have one; but the kubelet looks at its containers once a
 /// second (`genericPlegRelistPeriod` in `pkg/kubelet/kubelet.go`), which bounds how often it restarts a pod that ends at
 /// once.
 const LEAST_RUN: Duration = Duration::from_secs(1);
@@ -43,9 +42,13 @@ pub(super) fn stages(context: PlanContext<'_>, source: &ObservedContainer) -> St
             waits_until: Some(due),
         };
     }
-    let own = || seen.containers.iter().filter(|instance| is_own(pod, instance));
+    let is_own = |instance: &&ObservedContainer| pod.own_container(&instance.name).is_some();
+    let own = || seen.containers.iter().filter(is_own);
     let running: Vec<_> = own().filter(|instance| instance.may_run()).collect();
-    let is_source = |instance: &ObservedContainer| ended_with_rule(pod, seen, instance);
+    let is_source = |instance: &ObservedContainer| {
+        let mut sources = seen.restart_sources(pod);
+        sources.any(|source| source.id == instance.id)
+    };
     let remove = |instance| teardown::remove_all_but_log(&pod.name, instance, policy);
     let others = || own().filter(|instance| !is_source(instance));
     let stages = match (running.is_empty(), others().next().is_none()) {
@@ -73,31 +76,6 @@ fn due(source: &ObservedContainer) -> Option<Timestamp> {
     }
 }
 
-fn is_own(pod: &Pod, instance: &ObservedContainer) -> bool {
-    pod.own_containers()
-        .any(|container| container.name == instance.name)
-}
-
-/// Whether the restart is seen by this instance: the newest one of its container, which ended by itself with an exit
-/// code that a rule matches.
-fn ended_with_rule(pod: &Pod, seen: &ObservedPod, instance: &ObservedContainer) -> bool {
-    let is_newest = seen
-        .container(&instance.name)
-        .is_some_and(|newest| newest.id == instance.id);
-    let restarts_all = |code: i32| {
-        let mut named = pod
-            .own_containers()
-            .filter(|container| container.name == instance.name);
-        named.any(|container| container.restarts_all_after(code))
-    };
-    match instance.state {
-        ContainerState::Exited { code, .. } => {
-            is_newest && restarts_all(code) && !seen.is_restarting(instance)
-        }
-        _ => false,
-    }
-}
-
 /// Without hook and grace period, of which only the least is left.
 fn stop(instance: &ObservedContainer, context: PlanContext<'_>) -> Step {
     let stop = Stop {
@@ -108,16 +86,21 @@ fn stop(instance: &ObservedContainer, context: PlanContext<'_>) -> Step {
     teardown::stop_one(&stop, context.pod, context.seen, context.policy)
 }
 
-/// The checkpoint that says which containers are stopped to be restarted: their ends are not the pod's.
+/// The checkpoint that says which containers are stopped to be restarted: their ends are not the pod's. It knows one instance
+/// of each, the newest.
 fn save(context: PlanContext<'_>, running: &[&ObservedContainer]) -> Option<Step> {
     let PlanContext {
         pod, seen, policy, ..
     } = context;
+    let is_newest = |instance: &&ObservedContainer| {
+        let newest = seen.container(&instance.name);
+        newest.is_some_and(|newest| newest.id == instance.id)
+    };
     let stopped = seen
         .containers
         .iter()
         .filter(|instance| seen.is_restarting(instance));
-    let all = running.iter().copied().chain(stopped);
+    let all = running.iter().copied().filter(is_newest).chain(stopped);
     let wanted = Checkpoint {
         restarting: all
             .map(|instance| (instance.name.clone(), instance.id.clone()))

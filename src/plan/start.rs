@@ -162,7 +162,7 @@ fn expansions(context: PlanContext<'_>, sandbox: &Sandbox, stages: &mut Vec<Vec<
     retry
 }
 
-/// Adds the volumes to publish again, which delay nothing; answers when the next one is due.
+/// Adds the volumes to publish again, which yield to whatever happens to the pod; answers when the next one is due.
 fn republished(
     context: PlanContext<'_>,
     sandbox: &Sandbox,
@@ -189,13 +189,15 @@ fn recursive_read_only(context: PlanContext<'_>) -> bool {
 
 /// The checkpoint to save for a running pod if it differs from the saved one: the order in which containers end, and
 /// which instances are stopped to be started again. The latter is omitted if the restart policy would start the
-/// container again anyway.
+/// container again anyway, and no rule could take its end for one that restarts all.
 fn save(context: PlanContext<'_>, stop: &[Stop<'_>], start: &[&Container]) -> Option<Step> {
     let PlanContext {
         pod, seen, policy, ..
     } = context;
-    let is_asked =
-        |c: &Container| c.restart != RestartPolicy::Always && start.iter().any(|s| s.name == c.name);
+    let is_asked = |c: &Container| {
+        let is_restarted_anyway = c.restart == RestartPolicy::Always && c.restart_rules.is_empty();
+        !is_restarted_anyway && start.iter().any(|s| s.name == c.name)
+    };
     let restarting = pod.own_containers().filter(|c| is_asked(c)).filter_map(|c| {
         let newest = seen.container(&c.name)?;
         let is_stopped = stop.iter().any(|stop| stop.instance.id == newest.id);

@@ -147,8 +147,13 @@ impl Loop {
                 .extend(self.desired.pods().map(|pod| Key::Pod(pod.name.clone())));
             self.dirty.extend(new.pods.keys().cloned().map(Key::Pod));
         }
-        self.dirty
-            .extend(differing(&old.pods, &new.pods).cloned().map(Key::Pod));
+        for name in differing(&old.pods, &new.pods) {
+            let key = Key::Pod(name.clone());
+            if let Some(work) = self.busy.get(&key).filter(|work| work.yields) {
+                work.cancel.cancel();
+            }
+            self.dirty.insert(key);
+        }
         if !Arc::ptr_eq(&old.images, &self.snapshot.images) {
             // A pod does not wait for an image that was loaded meanwhile.
             let fails = |memory: &PodMemory| {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Key, Loop};
 use crate::model::api::ApiNode;
 use crate::model::memory::PodMemory;
-use crate::model::pod::Pod;
+use crate::model::pod::{Pod, PodName};
 use crate::model::runtime::ObservedPod;
 use crate::model::step::{Plan, Step};
 use crate::plan::node::{self, NodeView, ResizeVerdict};
@@ -51,12 +51,17 @@ impl Loop {
         };
         let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
         for (pod, refusal) in &applied.rejected {
-            self.rooms.counters.pods.rejected(&refusal.reason);
-            tracing::warn!(pod = %pod.name, reason = %refusal.reason, "pod rejected: {}", refusal.message);
+            self.note_rejected(&pod.name, &refusal.reason, &refusal.message);
         }
         let has_changed = !applied.dirty.is_empty();
         self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
         has_changed || has_resumed || is_shutdown_due
+    }
+
+    /// Counts and logs that a pod was rejected.
+    pub(super) fn note_rejected(&self, pod: &PodName, reason: &str, message: &str) {
+        self.rooms.counters.pods.rejected(reason);
+        tracing::warn!(%pod, reason, "pod rejected: {message}");
     }
 
     /// Has an allocation kept and nothing else done where it changes, or notes why the pod does not get what it asks for.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DEATH_RETRY, Key, LEFTOVER_RETRY, Loop, Message, NO_PROGRESS_RETRY, Outputs, Work};
 use crate::act;
+use crate::model::end::End;
 use crate::model::memory::{Executed, PodMemory};
 use crate::model::outcome::Outcome;
 use crate::model::pod::{PodName, PodUid};
@@ -33,6 +34,7 @@ impl Loop {
             Work {
                 uid: uid.clone(),
                 ends: plan.ends,
+                yields: plan.yields(),
                 cancel: work.clone(),
                 memory,
                 counted,
@@ -127,6 +129,12 @@ impl Loop {
             .map_or(&nothing, AsRef::as_ref);
         let before = self.memory.pods.get(&outcome.pod).map(AsRef::as_ref);
         let after = restart::after(before, desired.as_deref(), outcome, observed, &self.rooms.policy);
+        let was_rejected = before
+            .and_then(|before| before.ended.as_ref())
+            .is_some_and(End::is_refusal);
+        if let Some(End::Refused { reason, message }) = after.ended.as_ref().filter(|_| !was_rejected) {
+            self.note_rejected(&outcome.pod, reason, message);
+        }
         let after = Arc::new(after);
         self.memory.pods.insert(outcome.pod.clone(), after.clone());
         after

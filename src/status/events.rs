@@ -53,6 +53,10 @@ pub fn events(pod: &Pod, outcome: &Outcome, memory: Option<&PodMemory>) -> Vec<P
         match &report.result {
             Ok(done) => all.extend(of_done(pod, report, done)),
             Err(error) if !error.counts() => {}
+            // The rejection has an event of its own.
+            Err(error)
+                if error.reason == reason::pod::VOLUME_ATTACHMENT_LIMIT
+                    && end.is_some_and(End::is_refusal) => {}
             Err(error) => all.extend(of_error(pod, report, error)),
         }
     }
@@ -317,10 +321,6 @@ fn of_error(pod: &Pod, report: &StepReport, error: &StepError) -> Vec<PodEvent> 
         |reason: &str, message: String, path: &str| event(EventType::Warning, reason, message, path);
     if let Subject::ImageVolume(volume) = &report.subject {
         return of_image_error(volume_image(pod, volume), error, "");
-    }
-    // The rejection is told, which it leads to.
-    if error.reason == reason::pod::VOLUME_ATTACHMENT_LIMIT {
-        return Vec::new();
     }
     let Subject::Container(name) = &report.subject else {
         let message = match report.kind {

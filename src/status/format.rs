@@ -1,11 +1,14 @@
-//! Names, times and durations in Kubernetes' format.
+//! Names, times, durations and amounts in Kubernetes' format.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::model::pod::Pod;
+use crate::model::resources::{Amounts, Bytes, MilliCpu, count_quantity};
 
 /// The pod's name in messages: `web_default(uid)`.
 pub(super) fn full_name(pod: &Pod) -> String {
@@ -15,6 +18,24 @@ pub(super) fn full_name(pod: &Pod) -> String {
 /// A time in the API's format: whole seconds.
 pub(super) fn time(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+/// Amounts by the names of their resources.
+pub(super) fn quantities(amounts: &Amounts) -> BTreeMap<String, Quantity> {
+    let bytes = |amount: Option<Bytes>| amount.map(Bytes::quantity);
+    let stated = [
+        ("cpu", amounts.cpu.map(MilliCpu::quantity)),
+        ("memory", bytes(amounts.memory)),
+        ("ephemeral-storage", bytes(amounts.ephemeral_storage)),
+    ];
+    let stated = stated.into_iter();
+    let stated = stated.filter_map(|(name, amount)| Some((name.to_owned(), amount?)));
+    let pages = amounts.hugepages.iter();
+    let pages = pages.map(|(size, bytes)| (format!("hugepages-{}", size.quantity()), bytes.quantity()));
+    let extended = amounts.extended.iter();
+    let extended = extended.map(|(name, count)| (name.clone(), count_quantity(*count)));
+    let all = stated.chain(pages).chain(extended);
+    all.map(|(name, amount)| (name, Quantity(amount))).collect()
 }
 
 /// A duration in Go's format: `10s`, `1m20s`, `1.5s`.

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+use super::format::quantities;
 use super::pressure::{Pressure, Shortage};
 use crate::model::node::{MachineFacts, Measured, NodeSettings, allocatable};
 use crate::model::overlay::Peer;
@@ -70,8 +71,8 @@ pub fn node(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> Nod
         }),
         status: Some(NodeStatus {
             addresses: Some(addresses(settings)),
-            allocatable: Some(quantities(&allocatable(&capacity, settings), settings)),
-            capacity: Some(quantities(&capacity, settings)),
+            allocatable: Some(with_pods(&allocatable(&capacity, settings), settings)),
+            capacity: Some(with_pods(&capacity, settings)),
             conditions: Some(conditions(report, previous, now)),
             daemon_endpoints: Some(NodeDaemonEndpoints {
                 kubelet_endpoint: Some(DaemonEndpoint {
@@ -156,25 +157,13 @@ fn addresses(settings: &NodeSettings) -> Vec<NodeAddress> {
         .collect()
 }
 
-fn quantities(amounts: &Amounts, settings: &NodeSettings) -> BTreeMap<String, Quantity> {
-    let mut quantities = BTreeMap::from([("pods".to_owned(), count_quantity(i64::from(settings.max_pods)))]);
-    quantities.extend(amounts.cpu.map(|cpu| ("cpu".to_owned(), cpu.quantity())));
-    quantities.extend(
-        amounts
-            .memory
-            .map(|memory| ("memory".to_owned(), memory.quantity())),
+fn with_pods(amounts: &Amounts, settings: &NodeSettings) -> BTreeMap<String, Quantity> {
+    let mut all = quantities(amounts);
+    all.insert(
+        "pods".to_owned(),
+        Quantity(count_quantity(i64::from(settings.max_pods))),
     );
-    let storage = amounts.ephemeral_storage.map(|bytes| bytes.quantity());
-    quantities.extend(storage.map(|storage| ("ephemeral-storage".to_owned(), storage)));
-    let hugepages = amounts.hugepages.iter();
-    quantities
-        .extend(hugepages.map(|(size, bytes)| (format!("hugepages-{}", size.quantity()), bytes.quantity())));
-    let extended = amounts.extended.iter();
-    quantities.extend(extended.map(|(name, count)| (name.clone(), count_quantity(*count))));
-    quantities
-        .into_iter()
-        .map(|(name, quantity)| (name, Quantity(quantity)))
-        .collect()
+    all
 }
 
 /// The present state of one condition.

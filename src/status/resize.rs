@@ -1,15 +1,12 @@
 //! The status of a pod whose resources change while it runs (`pkg/kubelet/status`, `pkg/kubelet/events/resize.go`,
 //! `convertContainerStatusResources` in `pkg/kubelet/kubelet_pods.go`).
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Serialize;
 
 use super::context::StatusContext;
-use super::format::time;
+use super::format::{quantities, time};
 use super::phase;
 use crate::model::allocation::{Allocation, Sizes};
 use crate::model::amounts::{self, Limited, Overhead};
@@ -17,7 +14,6 @@ use crate::model::memory::FailedWork;
 use crate::model::memory::PendingResize;
 use crate::model::pod::Pod;
 use crate::model::request::Occasion;
-use crate::model::resources::{Amounts, Bytes, MilliCpu, count_quantity};
 use crate::model::runtime::ObservedContainer;
 
 /// The condition of a pod that does not get what it requests.
@@ -133,23 +129,6 @@ fn effective(pod: &Pod) -> Sizes {
         cpu_limit: limits.cpu.map(|cpu| cpu.0).filter(|_| limited.cpu),
         memory_limit: limits.memory.map(|memory| memory.0).filter(|_| limited.memory),
     }
-}
-
-fn quantities(amounts: &Amounts) -> BTreeMap<String, Quantity> {
-    let bytes = |amount: Option<Bytes>| amount.map(Bytes::quantity);
-    let stated = [
-        ("cpu", amounts.cpu.map(MilliCpu::quantity)),
-        ("memory", bytes(amounts.memory)),
-        ("ephemeral-storage", bytes(amounts.ephemeral_storage)),
-    ];
-    let stated = stated.into_iter();
-    let stated = stated.filter_map(|(name, amount)| Some((name.to_owned(), amount?)));
-    let pages = amounts.hugepages.iter();
-    let pages = pages.map(|(size, bytes)| (format!("hugepages-{}", size.quantity()), bytes.quantity()));
-    let extended = amounts.extended.iter();
-    let extended = extended.map(|(name, count)| (name.clone(), count_quantity(*count)));
-    let all = stated.chain(pages).chain(extended);
-    all.map(|(name, amount)| (name, Quantity(amount))).collect()
 }
 
 /// The event of a saved allocation: reason and message.
@@ -296,7 +275,7 @@ mod tests {
     fn the_resources_of_a_pod_are_those_of_its_cgroup_and_those_that_it_is_to_have() {
         let mut pod = sample::pod(RestartPolicy::Always, &[], &["c"])
             .with_resources(&[sample::resources(100, 32 << 20)]);
-        pod.containers[0].resources.limits = Amounts::default();
+        pod.containers[0].resources.limits = Default::default();
         pod.resources = Some(sample::resources(800, 256 << 20));
         let object = serde_json::json!({"spec": {"resources": {
             "requests": {"cpu": "0.8", "memory": "256Mi", "hugepages-2Mi": "4Mi"},

@@ -43,8 +43,10 @@ pub(super) fn is_to_be_shown(context: StatusContext<'_>, previous: Option<&api::
     let mut statuses = lists.into_iter().flatten().flatten();
     let has_ended_with_rule = statuses.any(|status| {
         let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
-        let mut named = context.pod.own_containers().filter(|own| own.name == status.name);
-        ended.is_some_and(|ended| named.any(|own| own.restarts_all_after(ended.exit_code)))
+        let own = context.pod.own_container(&status.name);
+        ended
+            .zip(own)
+            .is_some_and(|(ended, own)| own.restarts_all_after(ended.exit_code))
     });
     is_under_way || was_under_way || has_ended_with_rule
 }
@@ -56,8 +58,8 @@ pub(super) fn removed(
     container: &Container,
     previous: Option<&api::ContainerStatus>,
 ) -> Option<api::ContainerStatus> {
-    let is_own = || context.pod.own_containers().any(|own| own.name == container.name);
-    if !context.restarts_all || !is_own() || context.seen.container(&container.name).is_some() {
+    let is_own = context.pod.own_container(&container.name).is_some();
+    if !context.restarts_all || !is_own || context.seen.container(&container.name).is_some() {
         return None;
     }
     let previous = previous.filter(|previous| running(previous) || terminated(previous))?;

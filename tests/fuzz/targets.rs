@@ -20,7 +20,7 @@ use gantry::identity::kubeconfig;
 use gantry::manifest;
 use gantry::manifest::ManifestContext;
 use gantry::model::bounds;
-use gantry::model::csi::{Attachment, CsiDriver, Lifecycle};
+use gantry::model::csi::{AttachedVolume, Attachment, CsiDriver, Lifecycle};
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, NodePolicy};
 use gantry::model::object::kinds;
 use gantry::model::object::{Known, Object, ObjectKind, Objects, Reference};
@@ -428,7 +428,7 @@ fn objects_for(pod: &Pod) -> Objects {
             ..CsiDriver::default()
         }),
         Reference::Driver(_) => Object::Driver(Arc::default()),
-        Reference::Attachment(_) => Object::Attachment(Attachment::default()),
+        Reference::Attachment(_) => Object::Attachment(Attachment::Attached(AttachedVolume::default())),
     };
     let volume = Reference::PersistentVolume(VOLUME.to_owned());
     let brought = Known::Found(Arc::new(object(&volume)));

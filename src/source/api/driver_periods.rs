@@ -12,7 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::follow::follow;
 use super::pace::Pace;
+use super::pods::first_line;
 use crate::model::driver::Periods;
+use crate::model::last_logged::LastLogged;
+
+/// The longest period, in place of longer ones that no clock can hold.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Watches the CSIDrivers until canceled. While the API server is unreachable, what is known stays.
 pub async fn run(
@@ -21,6 +26,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let mut listed = Periods::new();
+    let mut logged = LastLogged::default();
     let watch = |client| {
         let drivers: kube::Api<CSIDriver> = kube::Api::all(client);
         kube::runtime::watcher(drivers, watcher::Config::default())
@@ -28,10 +34,26 @@ pub async fn run(
             .boxed()
     };
     let take = |event| match event {
-        Ok(event) => take(event, &mut listed, &out),
-        Err(error) => tracing::debug!(%error, "cannot watch the CSIDrivers; retrying"),
+        Ok(event) => {
+            logged.clear();
+            take(event, &mut listed, &out);
+        }
+        Err(error) => {
+            let why = first_line(&error);
+            if logged.is_news(&why) {
+                tracing::warn!("cannot watch the CSIDrivers; retrying: {why}");
+            }
+        }
     };
     follow(clients, cancel, watch, take).await;
+}
+
+/// `nodeAllocatableUpdatePeriodSeconds`; `None`: the driver is not asked again (`getNodeAllocatableUpdatePeriod` in
+/// `pkg/volume/csi/csi_node_updater.go`). The API server sets no upper bound.
+pub(in crate::source::api) fn period(driver: &CSIDriver) -> Option<Duration> {
+    let seconds = driver.spec.node_allocatable_update_period_seconds?;
+    let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds).min(LONGEST))
 }
 
 /// `listed` is a list that is not complete yet.
@@ -57,9 +79,7 @@ fn take(event: Event<CSIDriver>, listed: &mut Periods, out: &watch::Sender<Perio
 
 /// Takes what a CSIDriver says; answers whether that is news.
 fn set(periods: &mut Periods, driver: CSIDriver) -> bool {
-    let seconds = driver.spec.node_allocatable_update_period_seconds;
-    let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
-    let period = seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    let period = period(&driver);
     let name = driver.metadata.name.unwrap_or_default();
     let before = match period {
         Some(period) => periods.insert(name, period),
@@ -100,6 +120,8 @@ mod tests {
         assert_eq!(after(Event::Apply(driver("b", Some(-1)))), "a 10");
         assert_eq!(after(Event::Apply(driver("a", Some(30)))), "a 30");
         assert_eq!(after(Event::Delete(driver("a", None))), "");
+        assert_eq!(after(Event::Apply(driver("d", Some(i64::MAX)))), "d 31622400");
+        after(Event::Delete(driver("d", None)));
         // A list replaces what was known once it is complete.
         after(Event::Apply(driver("c", Some(10))));
         assert_eq!(after(Event::Init), "c 10");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::csi::AttachmentKey;
+use crate::model::csi::{Attachment, AttachmentKey};
 use crate::model::object::content::Content;
 use crate::model::object::kinds::{ConfigMap, RuntimeClass, Secret, TrustBundle};
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind, Reference, Selection, TrustAnchors};
@@ -179,8 +179,10 @@ impl Stored {
             Object::Claim(claim) => one(JSON, &serde_json::to_vec(claim).ok()?),
             Object::PersistentVolume(volume) => one(JSON, &serde_json::to_vec(volume).ok()?),
             Object::CsiDriver(driver) => one(JSON, &serde_json::to_vec(driver).ok()?),
-            Object::Attachment(attachment) => one(JSON, &serde_json::to_vec(attachment).ok()?),
-            Object::Token(_) | Object::Driver(_) => return None,
+            Object::Attachment(Attachment::Attached(volume)) => one(JSON, &serde_json::to_vec(volume).ok()?),
+            Object::Attachment(Attachment::Exhausted(_)) | Object::Token(_) | Object::Driver(_) => {
+                return None;
+            }
         })
     }
 
@@ -201,7 +203,10 @@ impl Stored {
             Kind::Claim => Object::Claim(serde_json::from_slice(&one(JSON)?.0).ok()?),
             Kind::PersistentVolume => Object::PersistentVolume(serde_json::from_slice(&one(JSON)?.0).ok()?),
             Kind::CsiDriver => Object::CsiDriver(serde_json::from_slice(&one(JSON)?.0).ok()?),
-            Kind::Attachment => Object::Attachment(serde_json::from_slice(&one(JSON)?.0).ok()?),
+            Kind::Attachment => {
+                let volume = serde_json::from_slice(&one(JSON)?.0).ok()?;
+                Object::Attachment(Attachment::Attached(volume))
+            }
             Kind::TrustBundle | Kind::TrustBundles => Object::TrustBundle(TrustBundle {
                 pem: one(TRUST_BUNDLE).unwrap_or_else(|| Content::from("")),
             }),
@@ -223,7 +228,7 @@ impl Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::csi::{Attachment, CsiDriver};
+    use crate::model::csi::{AttachedVolume, CsiDriver};
     use crate::model::driver::Driver;
     use crate::model::persistent::Claim;
 
@@ -262,11 +267,14 @@ mod tests {
             handle: "h^1".to_owned(),
             node: "n".to_owned(),
         };
-        let attachment = Attachment {
+        let attached = Attachment::Attached(AttachedVolume {
             metadata: [("k".to_owned(), "v".to_owned())].into(),
-            exhausted: None,
-        };
-        kept(Reference::Attachment(key), Object::Attachment(attachment));
+        });
+        kept(Reference::Attachment(key.clone()), Object::Attachment(attached));
+        // It may have found room since.
+        let exhausted = Object::Attachment(Attachment::Exhausted("full".to_owned()));
+        let known = Known::Found(exhausted.into());
+        assert!(Entry::of(&Reference::Attachment(key), Some(&known)).is_none());
         let known = Known::Found(Object::Driver(Driver::default().into()).into());
         assert!(Entry::of(&Reference::Driver("d".to_owned()), Some(&known)).is_none());
     }

@@ -6,7 +6,7 @@ use super::disk;
 use super::driver::Driver;
 use super::objects::{of_claim, of_driver, pod};
 use super::place::Place;
-use crate::node::{LONG, SOON};
+use crate::node::{LONG, SOON, is_ready};
 use crate::objects::uid;
 use crate::wait::wait_for;
 
@@ -285,7 +285,12 @@ pub fn a_volume_is_published_again_for_a_driver_that_requires_it(place: &mut Pla
     let driver = place.driver("again", &[], spec);
     driver.volume("again-1");
     place.bound("again-pv", of_driver(&driver, "again-1"));
-    place.create("pods", &pod("again", "true", &[("v", of_claim("again-pv"))]));
+    let ends_on_demand = "if [ -e /v/began ]; then sleep 1000; fi; touch /v/began; until [ -e /v/end ]; do sleep 0.1; done; exit";
+    let made = place.create(
+        "pods",
+        &pod("again", ends_on_demand, &[("v", of_claim("again-pv"))]),
+    );
+    let mounted = disk::published(&uid(&made), "again-pv");
     place.wait_running("again");
     let publishes = || driver.requests("NodePublishVolume", "again-1");
     let wait_more = |than: usize| {
@@ -306,6 +311,17 @@ pub fn a_volume_is_published_again_for_a_driver_that_requires_it(place: &mut Pla
     assert_eq!(status["containerStatuses"][0]["restartCount"], 0, "{status}");
     driver.pass("NodePublishVolume");
     wait_more(publishes().len());
+
+    // One that does not answer keeps no container from being restarted.
+    driver.hang("NodePublishVolume");
+    driver.wait_hung("NodePublishVolume");
+    std::fs::write(mounted.join("end"), "").expect("the volume is mounted");
+    place
+        .api
+        .wait(&place.at("pods", "again"), "restarted", LONG, |pod| {
+            pod["status"]["containerStatuses"][0]["restartCount"] == 1 && is_ready(pod)
+        });
+    driver.pass("NodePublishVolume");
 
     // It has been mounted once.
     place.end("again");

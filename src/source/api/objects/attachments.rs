@@ -14,7 +14,7 @@ use super::early::{self, News};
 use super::teller::{Ended, ValueSender};
 use crate::model::api::ApiNode;
 use crate::model::backoff::{self, Doubling};
-use crate::model::csi::{Attachment, AttachmentKey};
+use crate::model::csi::{AttachedVolume, Attachment, AttachmentKey};
 use crate::model::object::{Known, Object};
 use crate::source::api::pods;
 
@@ -141,11 +141,8 @@ impl Story {
             // Whoever listens ends with the agent only.
             let _ = exhausted.send(key.driver.clone());
             self.told = None;
-            let attachment = Attachment {
-                exhausted: Some(message),
-                ..Attachment::default()
-            };
-            return Some(Known::Found(Arc::new(Object::Attachment(attachment))));
+            let exhausted = Object::Attachment(Attachment::Exhausted(message));
+            return Some(Known::Found(Arc::new(exhausted)));
         }
         let is_news = self.told.as_ref() != Some(&message);
         is_news.then(|| {
@@ -228,10 +225,9 @@ fn is_attached(found: &VolumeAttachment) -> bool {
 
 fn read(found: VolumeAttachment) -> Attachment {
     let metadata = found.status.and_then(|status| status.attachment_metadata);
-    Attachment {
+    Attachment::Attached(AttachedVolume {
         metadata: metadata.unwrap_or_default(),
-        exhausted: None,
-    }
+    })
 }
 
 #[cfg(test)]
@@ -309,10 +305,7 @@ mod tests {
         let Some(Known::Found(object)) = told else {
             panic!("{told:?}");
         };
-        let want = Attachment {
-            exhausted: Some(message.to_owned()),
-            ..Attachment::default()
-        };
+        let want = Attachment::Exhausted(message.to_owned());
         assert_eq!(*object, Object::Attachment(want));
         assert_eq!(told_of.recv().await.as_deref(), Some("d"));
     }

@@ -20,6 +20,7 @@ use crate::model::object::content::Content;
 use crate::model::object::kinds;
 use crate::model::object::{Known, Object, ObjectKey, ObjectKind};
 use crate::model::reference::unsynced;
+use crate::source::api::driver_periods;
 use crate::source::api::pace::Pace;
 use crate::source::api::pods;
 
@@ -177,6 +178,7 @@ pub fn of_class(object: RuntimeClass) -> Result<Object, String> {
 
 /// The object of a CSIDriver for pods, with the defaults of the API.
 pub(super) fn of_driver(object: CSIDriver) -> Object {
+    let recounts = driver_periods::period(&object).is_some();
     let spec = object.spec;
     let lifecycle = |mode: &String| match mode.as_str() {
         "Persistent" => Some(Lifecycle::Persistent),
@@ -203,7 +205,7 @@ pub(super) fn of_driver(object: CSIDriver) -> Object {
         tokens: spec.token_requests.iter().flatten().map(token).collect(),
         tokens_are_secrets: spec.service_account_token_in_secrets.unwrap_or(false),
         republishes: spec.requires_republish.unwrap_or(false),
-        recounts: spec.node_allocatable_update_period_seconds.is_some(),
+        recounts,
     })
 }
 
