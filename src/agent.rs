@@ -25,7 +25,7 @@ mod answers;
 mod image_imports;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -60,7 +60,7 @@ use crate::model::node::{CgroupLayout, MachineFacts, NodePolicy};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::DnsConfig;
 use crate::model::shutdown::ShutdownProgress;
-use crate::observe::measure::{self, Places};
+use crate::observe::measure::Places;
 use crate::serve::health::Health;
 use crate::{logind, observe, serve};
 
@@ -198,10 +198,13 @@ async fn node_parts(
     let settings = config.node_settings(&machine, Vec::new());
     let imported = image_imports::spawn(tasks, config, runtime, sandbox_image, imports).await;
     let places = Places {
+        root: PathBuf::from("/"),
         root_dir: config.paths.root.clone(),
         images: answers.images_dir,
+        containers: answers.containers_dir,
+        cgroups: config.cgroups.per_qos.then(|| cgroups.clone()),
     };
-    let measured = measure::measure(Path::new("/"), &places.root_dir, places.images.as_deref())?;
+    let measured = places.measure()?;
     let (beginnings_in, beginnings) = mpsc::unbounded_channel();
     let parts = NodeParts {
         act: act_context(config, runtime, cgroups, providers, beginnings_in),

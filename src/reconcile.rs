@@ -7,6 +7,8 @@
 //! causes a second container.
 
 mod counting;
+mod deadlines;
+mod evicting;
 mod marking;
 mod node;
 mod qos_cgroups;
@@ -32,12 +34,14 @@ use crate::counters::{Counters, PodWork};
 use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::driver::Drivers;
+use crate::model::measured::Measured;
 use crate::model::memory::{Executed, Memory, PodMemory, QosCgroups};
 use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::object::Objects;
 use crate::model::outcome::Outcome;
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Volume, VolumeSource};
+use crate::model::pods_use::{PodsUse, Wanted};
 use crate::model::request::CgroupSetting;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
@@ -82,6 +86,10 @@ pub struct ReconcileInputs {
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// The moment from which on the machine is shutting down.
     pub shutting_down: watch::Receiver<Option<Timestamp>>,
+    /// The machine as it was measured last.
+    pub measured: watch::Receiver<Arc<Measured>>,
+    /// What pods used when it was measured last.
+    pub pods_use: watch::Receiver<Arc<PodsUse>>,
 }
 
 /// What the loop needs to plan and to act.
@@ -109,6 +117,8 @@ pub struct Outputs {
     pub qos_cgroups: watch::Sender<QosCgroups>,
     /// How far the end of all pods has come, while the machine is shutting down.
     pub shutdown: watch::Sender<Option<ShutdownProgress>>,
+    /// What has to be measured before it is decided who makes room.
+    pub wanted: watch::Sender<Wanted>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -156,6 +166,8 @@ struct Loop {
     services: watch::Receiver<Services>,
     node: watch::Receiver<ApiNode>,
     shutting_down: Option<Timestamp>,
+    measured: Arc<Measured>,
+    pods_use: Arc<PodsUse>,
     memory: Memory,
     decisions: NodeDecisions,
     /// UIDs that no source wanted when they were found: each is counted once.
@@ -165,6 +177,7 @@ struct Loop {
     deadlines: BTreeMap<Key, Timestamp>,
     qos_cgroups: watch::Sender<Vec<CgroupSetting>>,
     progress: watch::Sender<Option<ShutdownProgress>>,
+    wanted: watch::Sender<Wanted>,
     workers: JoinSet<()>,
     to_loop: mpsc::UnboundedSender<Message>,
 }
@@ -173,24 +186,7 @@ struct Loop {
 pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
     let (to_loop, mut from_workers) = mpsc::unbounded_channel();
     let (qos_cgroups, qos_cgroups_out) = watch::channel(Vec::new());
-    let mut state = Loop {
-        desired: Arc::default(),
-        snapshot: Arc::default(),
-        services: inputs.services.clone(),
-        node: inputs.node.clone(),
-        shutting_down: None,
-        memory: Memory::default(),
-        decisions: NodeDecisions::default(),
-        orphans: BTreeSet::new(),
-        dirty: BTreeSet::new(),
-        busy: BTreeMap::new(),
-        deadlines: BTreeMap::new(),
-        qos_cgroups,
-        progress: outputs.shutdown.clone(),
-        workers: JoinSet::new(),
-        to_loop,
-        rooms,
-    };
+    let mut state = Loop::new(&inputs, rooms, &outputs, (qos_cgroups, to_loop));
     let (act, out) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
     state
         .workers
@@ -202,6 +198,10 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         state.take_snapshot(inputs.snapshot.borrow_and_update().clone());
         state.take_addresses(&inputs.addresses.borrow_and_update());
         state.take_shutdown(*inputs.shutting_down.borrow_and_update());
+        state.take_measured(
+            inputs.measured.borrow_and_update().clone(),
+            inputs.pods_use.borrow_and_update().clone(),
+        );
         if state.plan_dirty(now, &cancel) {
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
@@ -213,6 +213,8 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.addresses.changed() => "addresses",
             Ok(()) = inputs.shutting_down.changed() => "shutdown",
+            Ok(()) = inputs.measured.changed() => "measured",
+            Ok(()) = inputs.pods_use.changed() => "use of pods",
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.pulled.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.drivers.changed() => { state.drivers_changed(); "drivers" }
@@ -232,6 +234,35 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
 }
 
 impl Loop {
+    fn new(
+        inputs: &ReconcileInputs,
+        rooms: Rooms,
+        outputs: &Outputs,
+        (qos_cgroups, to_loop): (watch::Sender<Vec<CgroupSetting>>, mpsc::UnboundedSender<Message>),
+    ) -> Loop {
+        Loop {
+            desired: Arc::default(),
+            snapshot: Arc::default(),
+            services: inputs.services.clone(),
+            node: inputs.node.clone(),
+            shutting_down: None,
+            measured: Arc::default(),
+            pods_use: Arc::default(),
+            memory: Memory::default(),
+            decisions: NodeDecisions::default(),
+            orphans: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            qos_cgroups,
+            progress: outputs.shutdown.clone(),
+            wanted: outputs.wanted.clone(),
+            workers: JoinSet::new(),
+            to_loop,
+            rooms,
+        }
+    }
+
     /// Whether remains of the desired pod of this name are being removed: a manifest that comes back has its former
     /// UID.
     fn is_being_cleared(&self, name: &PodName) -> bool {
@@ -361,27 +392,5 @@ impl Loop {
             ApiNode::Present(node) if pod.volumes.iter().any(is_claim) => Some(NodeMarks::of(node)),
             _ => None,
         }
-    }
-
-    fn due(&mut self, now: Timestamp) {
-        let due: Vec<Key> = self
-            .deadlines
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
-            self.deadlines.remove(&key);
-            self.dirty.insert(key);
-        }
-    }
-
-    fn until_next_deadline(&self, now: Timestamp) -> Duration {
-        let next = self.deadlines.values().copied().min();
-        let next = next.map(|at| at.duration_since(now));
-        let wait = next.map_or(LONGEST_SLEEP, |wait| {
-            Duration::try_from(wait).unwrap_or(Duration::ZERO)
-        });
-        wait.min(LONGEST_SLEEP)
     }
 }

@@ -26,9 +26,11 @@ use crate::counters::Counters;
 use crate::model::api::ApiNode;
 use crate::model::difference::differing;
 use crate::model::event::Event;
+use crate::model::eviction::NodePressure;
+use crate::model::measured::Measured;
 use crate::model::memory::{Executed, Memory, QosCgroups};
 use crate::model::mounted::MountedVolumes;
-use crate::model::node::{MachineFacts, Measured, NodePolicy, NodeSettings};
+use crate::model::node::{MachineFacts, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::pod_network::PodNetwork;
@@ -36,7 +38,6 @@ use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pod as pod_status;
-use crate::status::pressure::Pressure;
 
 /// The longest sleep: a safety net for deadlines that a clock change would miss.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -55,7 +56,7 @@ pub struct ReportInputs {
     pub outcomes: mpsc::UnboundedReceiver<Executed>,
     /// The statuses that the API server has taken; nobody sends any without an API server.
     pub written: mpsc::UnboundedReceiver<StatusWritten>,
-    /// Measurements of the machine; a new value every `nodeStatusUpdateFrequency`.
+    /// Measurements of the machine; a new value at least every `nodeStatusUpdateFrequency`.
     pub measured: watch::Receiver<Arc<Measured>>,
     /// The volumes of drivers on the node.
     pub mounted: watch::Receiver<Arc<MountedVolumes>>,
@@ -107,7 +108,8 @@ struct Loop {
     /// What was reported for pods that wait for the runtime's network.
     offline: BTreeMap<PodName, (PodUid, String)>,
     report: PodsReport,
-    pressure: Pressure,
+    /// What was reported of the node's shortages.
+    pressure: NodePressure,
     started: Timestamp,
     shutting_down: Option<Timestamp>,
     /// `status.volumesInUse` of the Node.
@@ -199,7 +201,7 @@ impl Loop {
             due: BTreeMap::new(),
             offline: BTreeMap::new(),
             report: PodsReport::default(),
-            pressure: Pressure::default(),
+            pressure: NodePressure::default(),
             started: Timestamp::now(),
             shutting_down: None,
             volumes_in_use: Default::default(),
@@ -236,6 +238,8 @@ impl Loop {
             changed |= self.take_leaving(&name);
             changed |= self.report_pod(&name, now);
             changed |= self.emit_probe_events(&name, before, now);
+            let remembered = old_memory.pods.get(&name).map(AsRef::as_ref);
+            changed |= self.emit_eviction(&name, remembered, now);
             changed |= self.emit_network_events(&name, now);
         }
         let (then, since) = (before, &self.snapshot);

@@ -26,6 +26,8 @@ pub(super) struct RuntimeAnswers {
     pub(super) sandbox_image: Option<String>,
     /// The runtime's image directory.
     pub(super) images_dir: Option<PathBuf>,
+    /// The directory of the containers' own files, if it is another one.
+    pub(super) containers_dir: Option<PathBuf>,
 }
 
 impl RuntimeAnswers {
@@ -47,11 +49,13 @@ impl RuntimeAnswers {
         loop {
             again.tick().await;
             if let Ok(info) = runtime.verbose_info().await {
+                let (images_dir, containers_dir) = runtime.disk_dirs().await;
                 return RuntimeAnswers {
                     reported_driver: runtime.cgroup_driver().await,
                     configured_driver: cri::configured_driver(&info),
                     sandbox_image: images::sandbox_image_name(&info),
-                    images_dir: runtime.images_dir().await,
+                    images_dir,
+                    containers_dir,
                 };
             }
         }

@@ -10,9 +10,10 @@ use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::ActContext;
 use crate::counters::Counters;
+use crate::model::measured::Measured;
 use crate::model::memory::{Executed, QosCgroups};
 use crate::model::mounted::MountedVolumes;
-use crate::model::node::{CgroupVersion, MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
+use crate::model::node::{CgroupVersion, MachineFacts, NodeLimits, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
 use crate::model::report::StatusWritten;
 use crate::serve::health::Health;
@@ -87,6 +88,7 @@ pub(super) fn spawn(
         qos_cgroups: qos_cgroups_in,
         memory: values.memory.0.clone(),
         shutdown: values.shutdown.0.clone(),
+        wanted: values.wanted.0.clone(),
         outcomes: outcomes_in,
         beat: Box::new(move || beat.beat()),
     };
@@ -133,6 +135,8 @@ fn reconcile_inputs(
         node: values.api_node.1.clone(),
         addresses,
         shutting_down: values.shutting_down.1.clone(),
+        measured: values.measured.1.clone(),
+        pods_use: values.pods_use.1.clone(),
     }
 }
 

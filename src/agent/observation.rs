@@ -14,7 +14,7 @@ use crate::cgroup::Cgroups;
 use crate::config::Config;
 use crate::cri::Runtime;
 use crate::observe;
-use crate::observe::measure::{self, Places};
+use crate::observe::measure::{Measuring, Places};
 
 /// How often everything is listed even without an event.
 pub(super) const RELIST: Duration = Duration::from_secs(10);
@@ -83,10 +83,20 @@ fn spawn_rotation(tasks: &mut Tasks, config: &Config, values: &Values, runtime: 
     });
 }
 
+/// How often the machine is measured at least (`evictionMonitoringPeriod` in `pkg/kubelet`).
+const LONGEST_UNMEASURED: Duration = Duration::from_secs(10);
+
 /// Measures this machine from now on.
 pub(super) fn spawn_measuring(tasks: &mut Tasks, config: &Config, values: &Values, places: Places) {
-    let (measured, cancel) = (values.measured.0.clone(), tasks.cancel.clone());
-    let measuring = measure::run(places, config.node.status_update, measured, cancel.clone());
+    let measuring = Measuring {
+        places,
+        every: config.node.status_update.min(LONGEST_UNMEASURED),
+        policy: config.eviction_policy(),
+        wanted: values.wanted.1.clone(),
+        out: values.measured.0.clone(),
+    };
+    let cancel = tasks.cancel.clone();
+    let measuring = measuring.run(cancel.clone());
     tasks.spawn("measure", async move {
         or_left(&cancel, measuring).await;
     });

@@ -75,6 +75,10 @@ impl Statistics {
         };
         let end = tasks.cancel.clone();
         tasks.spawn("storage statistics", stats::run_storage(place, of_storage, end));
+        let handles = (self.samples.clone(), self.storage.clone());
+        let (wanted, out) = (values.wanted.1.clone(), values.pods_use.0.clone());
+        let measuring = stats::run_pods_use(handles, wanted, out, tasks.cancel.clone());
+        tasks.spawn("use of pods", measuring);
     }
 
     /// Spawns the task that needs no runtime. To be called once.

@@ -12,11 +12,12 @@ use crate::model::changes::Changes;
 use crate::model::driver::{Drivers, Publications, Told};
 use crate::model::event::Event;
 use crate::model::image_work::ImageWorker;
+use crate::model::measured::Measured;
 use crate::model::memory::Memory;
-use crate::model::node::Measured;
 use crate::model::overlay::{ClusterNetwork, Peers};
 use crate::model::pod::Desired;
 use crate::model::pod_network::PodNetwork;
+use crate::model::pods_use::{PodsUse, Wanted};
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::service::Services;
@@ -39,6 +40,10 @@ pub(super) struct Values {
     pub(super) services: Shared<Services>,
     pub(super) api_node: Shared<ApiNode>,
     pub(super) measured: Shared<Arc<Measured>>,
+    /// What each pod uses, measured when loop 1 wants it.
+    pub(super) pods_use: Shared<Arc<PodsUse>>,
+    /// What loop 1 wants to have measured.
+    pub(super) wanted: Shared<Wanted>,
     pub(super) pods: Shared<Arc<PodsReport>>,
     pub(super) node: Shared<Arc<Node>>,
     /// The moment from which on the machine is shutting down.
@@ -80,6 +85,8 @@ impl Values {
             services: watch::channel(Services::NoCluster),
             api_node: watch::channel(ApiNode::Unknown),
             measured: watch::channel(Arc::default()),
+            pods_use: watch::channel(Arc::default()),
+            wanted: watch::channel(Wanted::default()),
             pods: watch::channel(Arc::default()),
             node: watch::channel(Arc::default()),
             shutting_down: watch::channel(None),

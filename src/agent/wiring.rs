@@ -27,8 +27,10 @@ use crate::cri::Runtime;
 use crate::model::changes::{ChangeRequests, changes};
 use crate::model::event::Event;
 use crate::model::image_work::{ImageWorker, ImportRequest, PullRequest, image_worker};
+use crate::model::measured::Measured;
 use crate::model::memory::Memory;
 use crate::model::pod::Desired;
+use crate::model::pods_use::{PodsUse, Wanted};
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::shutdown::ShutdownProgress;
@@ -177,6 +179,23 @@ impl Wiring {
     /// How far the end of all pods has come, while the machine is shutting down.
     pub fn shutdown_progress(&self) -> watch::Receiver<Option<ShutdownProgress>> {
         self.values.shutdown.1.clone()
+    }
+
+    /// What loop 1 needs to have measured, and where measurements of the machine and of what pods use are published: by
+    /// whoever runs an agent on a machine that only seems to be there.
+    pub fn measurements(
+        &self,
+    ) -> (
+        watch::Receiver<Wanted>,
+        watch::Sender<Arc<Measured>>,
+        watch::Sender<Arc<PodsUse>>,
+    ) {
+        let values = &self.values;
+        (
+            values.wanted.1.clone(),
+            values.measured.0.clone(),
+            values.pods_use.0.clone(),
+        )
     }
 
     /// What the agent counts of its own work.

@@ -16,6 +16,7 @@ mod error;
 mod hierarchy;
 mod kill;
 mod machine;
+mod notice;
 mod systemd;
 mod usage;
 
@@ -34,6 +35,7 @@ use systemd::Systemd;
 
 pub use error::CgroupError;
 pub use machine::{MOUNT_POINT, detect, limits_swap};
+pub use notice::MemoryNotice;
 pub use usage::{Activity, OpenCgroup, UsageReader};
 
 /// How long the processes of a cgroup may take to end after SIGKILL. A process that waits for a dead disk may never

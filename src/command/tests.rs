@@ -152,6 +152,7 @@ fn report(agent: &Agent) {
             reason: "BackOff".into(),
             message: "Back-off restarting failed container web".into(),
             field_path: Some("spec.containers{web}".into()),
+            annotations: Default::default(),
         },
         first: "2026-11-21T00:00:00Z".parse().unwrap(),
         last: "2026-11-21T00:04:00.7Z".parse().unwrap(),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::node::Threshold;
-use crate::model::quantity::{self, Quantity};
+use crate::model::quantity::{self, Notation, Quantity};
 use crate::model::resources::{Amounts, Bytes, MilliCpu};
+use crate::model::threshold::Threshold;
 
 /// A quantity in whole units, rounded up; `None` if the text is none, or the value too large.
 pub fn whole(text: &str) -> Option<i64> {
@@ -32,7 +32,10 @@ pub fn threshold(text: &str) -> Result<Option<Threshold>, String> {
         return Err(format!("{text:?} must not be negative"));
     }
     match whole(text) {
-        Some(quantity) => Ok(Some(Threshold::Quantity(quantity))),
+        Some(quantity) => Ok(Some(match quantity::written(text)?.unit.notation {
+            Notation::BinarySI => Threshold::Quantity(quantity),
+            Notation::DecimalSI | Notation::DecimalExponent => Threshold::Decimal(quantity),
+        })),
         None => Err(format!(
             "{text:?} is neither a quantity like 100Mi nor a percentage like 10%"
         )),

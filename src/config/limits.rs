@@ -7,20 +7,9 @@ use super::raw::KubeletConfiguration;
 use super::surroundings::span;
 use super::{Cgroups, Enforce, Eviction, amounts};
 use crate::model::duration::Span;
-use crate::model::node::{CgroupDriver, Threshold};
-
-/// The signals of eviction thresholds (`pkg/kubelet/eviction/api/types.go`).
-const SIGNALS: &[&str] = &[
-    "memory.available",
-    "nodefs.available",
-    "nodefs.inodesFree",
-    "imagefs.available",
-    "imagefs.inodesFree",
-    "containerfs.available",
-    "containerfs.inodesFree",
-    "allocatableMemory.available",
-    "pid.available",
-];
+use crate::model::eviction::Signal;
+use crate::model::node::CgroupDriver;
+use crate::model::threshold::Threshold;
 
 /// The configuration section of this name.
 pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut Checks<'_>) -> Cgroups {
@@ -106,6 +95,7 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
             checks,
         ),
         pressure_transition: span(written.eviction_pressure_transition_period),
+        limits_storage: written.local_storage_capacity_isolation != Some(false),
         max_pod_grace: u64::try_from(grace).ok().map(std::time::Duration::from_secs),
     }
 }
@@ -117,12 +107,10 @@ fn thresholds(
 ) -> BTreeMap<String, Threshold> {
     let mut found = BTreeMap::new();
     for (signal, text) in map.iter().flatten() {
-        if !SIGNALS.contains(&signal.as_str()) {
-            checks.wrong_entry(
-                key,
-                signal,
-                format!("is not an eviction signal; use one of {}", SIGNALS.join(", ")),
-            );
+        if Signal::of(signal).is_none() {
+            let signals = Signal::ALL.map(Signal::as_str).join(", ");
+            let problem = format!("is not an eviction signal; use one of {signals}");
+            checks.wrong_entry(key, signal, problem);
             continue;
         }
         match amounts::threshold(text) {

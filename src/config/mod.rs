@@ -54,10 +54,11 @@ pub use member::Member;
 
 use crate::model::collector::Collector;
 use crate::model::feature_gate::FeatureGate;
-use crate::model::node::{CgroupDriver, Threshold};
+use crate::model::node::CgroupDriver;
 use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
 use crate::model::shutdown::ShutdownPeriods;
+use crate::model::threshold::Threshold;
 use crate::model::tls::TlsOffer;
 
 /// The Kubernetes version that the agent implements: the Node object and `kubelet --version` report it.
@@ -286,6 +287,8 @@ pub struct Eviction {
     pub minimum_reclaim: BTreeMap<String, Threshold>,
     /// `evictionPressureTransitionPeriod`
     pub pressure_transition: Duration,
+    /// `localStorageCapacityIsolation`
+    pub limits_storage: bool,
     /// `evictionMaxPodGracePeriod`; a negative value means the pod's own grace period.
     pub max_pod_grace: Option<Duration>,
 }

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::error::ConfigError;
-use super::{Config, Enforce, gates};
+use super::{Config, Enforce, Eviction, gates};
+use crate::model::eviction::{EvictionPolicy, EvictionThreshold, Signal};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts, NodePolicy, NodeSettings};
 use crate::model::pod::DnsConfig;
 use crate::model::pod_network::PodNetwork;
 use crate::model::resources::{Amounts, Bytes, MilliCpu};
+use crate::model::threshold::Threshold;
 
 /// Labels in Kubernetes' own domains that a node may set on itself
 /// (`staging/src/k8s.io/kubelet/pkg/apis/well_known_labels.go`).
@@ -164,6 +167,47 @@ impl Config {
             masked_paths: facts.thermal_throttle.clone(),
             republish: self.member.refresh,
             shutdown: self.shutdown.clone(),
+            eviction: self.eviction_policy(),
+        }
+    }
+
+    /// When pods have to make room. What all pods together may use has the threshold of the machine's memory, if it is
+    /// limited; the file system of containers has those of the node's (`ParseThresholdConfig` and
+    /// `UpdateContainerFsThresholds` in `pkg/kubelet/eviction/helpers.go`).
+    pub fn eviction_policy(&self) -> EvictionPolicy {
+        let Eviction {
+            hard,
+            soft,
+            minimum_reclaim,
+            ..
+        } = &self.eviction;
+        let is_limited = self.cgroups.enforce.contains(&Enforce::Pods);
+        let origin = |signal: Signal| match signal {
+            Signal::AllocatableMemory => Signal::Memory,
+            Signal::Containerfs => Signal::Nodefs,
+            Signal::ContainerfsInodes => Signal::NodefsInodes,
+            own => own,
+        };
+        let threshold = |signal: Signal, value: Threshold, grace: Duration| EvictionThreshold {
+            signal,
+            value,
+            grace,
+            reclaim: minimum_reclaim.get(origin(signal).as_str()).copied(),
+        };
+        let hard = Signal::ALL.into_iter().filter_map(|signal| {
+            let value = hard.get(origin(signal).as_str())?;
+            let counts = signal != Signal::AllocatableMemory || is_limited;
+            counts.then(|| threshold(signal, *value, Duration::ZERO))
+        });
+        let soft = Signal::ALL.into_iter().filter_map(|signal| {
+            let (value, grace) = soft.get(origin(signal).as_str())?;
+            (signal != Signal::AllocatableMemory).then(|| threshold(signal, *value, *grace))
+        });
+        EvictionPolicy {
+            thresholds: hard.chain(soft).collect(),
+            max_pod_grace: self.eviction.max_pod_grace,
+            transition: self.eviction.pressure_transition,
+            limits_storage: self.eviction.limits_storage,
         }
     }
 
@@ -191,7 +235,6 @@ impl Config {
             max_pods: by_cores.map_or(self.node.max_pods, |pods| pods.min(self.node.max_pods)),
             reserved: sum(&self.eviction.system_reserved, &self.eviction.kube_reserved),
             eviction_hard: self.eviction.hard.clone(),
-            pressure_transition: self.eviction.pressure_transition,
             max_images: self.node.max_images,
             port: self.serve.api_port,
             labels: self.node.labels.clone(),

@@ -26,8 +26,6 @@ const NOT_COLLECTED: &str = "images are not garbage-collected; none is lost";
 const NO_STREAMS: &str = "the node's port does not serve what it configures";
 const NOT_PLACED: &str = "it names the cgroups of system processes; pods are not among them";
 const NOT_PINNED: &str = "CPUs and memory nodes are not assigned to containers; requesting that is rejected";
-const NO_SOFT_EVICTION: &str = "pods are not evicted: fewer pods end, not more";
-const ALWAYS_STRICT: &str = "what it could disable stays enabled";
 const OWN_PACE: &str = "files, objects and the API server are watched at gantry's own pace";
 const ONLY_LOGS: &str = "it only concerns the agent's own log lines";
 
@@ -148,11 +146,11 @@ const KEYS: &[(&str, Class)] = &[
     ("serializeImagePulls", Supported),
     ("maxParallelImagePulls", Supported),
     ("evictionHard", Supported),
-    ("evictionSoft", Harmless(NO_SOFT_EVICTION)),
-    ("evictionSoftGracePeriod", Harmless(NO_SOFT_EVICTION)),
+    ("evictionSoft", Supported),
+    ("evictionSoftGracePeriod", Supported),
     ("evictionPressureTransitionPeriod", Supported),
-    ("evictionMaxPodGracePeriod", Harmless(NO_SOFT_EVICTION)),
-    ("evictionMinimumReclaim", Harmless(NO_SOFT_EVICTION)),
+    ("evictionMaxPodGracePeriod", Supported),
+    ("evictionMinimumReclaim", Supported),
     ("mergeDefaultEvictionSettings", Supported),
     ("podsPerCore", Supported),
     (
@@ -192,7 +190,7 @@ const KEYS: &[(&str, Class)] = &[
         Harmless("programs in that directory are never run"),
     ),
     ("providerID", Supported),
-    ("kernelMemcgNotification", Harmless(NO_SOFT_EVICTION)),
+    ("kernelMemcgNotification", Supported),
     ("logging.format", Supported),
     ("logging.flushFrequency", Harmless(ONLY_LOGS)),
     ("logging.verbosity", Supported),
@@ -219,7 +217,7 @@ const KEYS: &[(&str, Class)] = &[
     ("registerWithTaints", Supported),
     ("registerNode", Supported),
     ("tracing", Supported),
-    ("localStorageCapacityIsolation", Harmless(ALWAYS_STRICT)),
+    ("localStorageCapacityIsolation", Supported),
     ("containerRuntimeEndpoint", Supported),
     ("imageServiceEndpoint", Supported),
     ("failCgroupV1", Supported),

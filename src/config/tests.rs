@@ -8,9 +8,10 @@ use super::layers::{FlagValues, Layers, Text, flag};
 use super::resolve::resolve;
 use super::surroundings::ConfigContext;
 use super::{Addresses, Config, ConfigError, Role};
-use crate::model::node::{CgroupDriver, CgroupVersion, MachineFacts, Threshold};
+use crate::model::node::{CgroupDriver, CgroupVersion, MachineFacts};
 use crate::model::pull_policy::{Allowlist, Verification};
 use crate::model::resources::Bytes;
+use crate::model::threshold::Threshold;
 use crate::model::tls::{Curve, TlsOffer, TlsVersion};
 
 const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";

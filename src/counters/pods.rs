@@ -60,6 +60,7 @@ pub struct Pods {
     worker_seconds: Distribution<1>,
     worker_start: Distribution<0>,
     containers_per_pod: Distribution<0>,
+    evictions: Counter<1>,
     started: Counter<0>,
     start_errors: Counter<0>,
     user_namespaced: Counter<0>,
@@ -96,6 +97,7 @@ impl Default for Pods {
                 "How many containers the started pods have, without init containers.",
                 buckets::CONTAINERS,
             ),
+            evictions: evictions(),
             started: counter(
                 "kubelet_started_pods_total",
                 "How often the sandbox of a pod was to be created.",
@@ -140,6 +142,14 @@ fn rejections() -> Counter<1> {
     })
 }
 
+fn evictions() -> Counter<1> {
+    Counter::new(Head {
+        name: "kubelet_evictions",
+        help: "How many pods were evicted, by what was short or exceeded.",
+        labels: ["eviction_signal"],
+    })
+}
+
 fn user_namespaced() -> Counter<0> {
     Counter::new(Head {
         name: "kubelet_started_user_namespaced_pods_total",
@@ -179,6 +189,11 @@ impl Pods {
             false => "Other",
         });
         self.rejections.count([label.into()]);
+    }
+
+    /// A pod was evicted for this signal.
+    pub fn evicted(&self, signal: &'static str) {
+        self.evictions.count([signal.into()]);
     }
 
     /// The work on a new pod begins, which has so many containers and was first seen so long ago.
@@ -235,6 +250,7 @@ impl Pods {
             &self.worker_seconds,
             &self.worker_start,
             &self.containers_per_pod,
+            &self.evictions,
             &self.started,
             &self.start_errors,
             &self.user_namespaced,

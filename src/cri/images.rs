@@ -87,15 +87,19 @@ impl Runtime {
         .await
     }
 
-    /// The runtime's image directory, if the runtime reports it.
-    pub async fn images_dir(&self) -> Option<PathBuf> {
-        let usage = self
-            .image_fs_info()
-            .await
-            .ok()?
-            .image_filesystems
-            .into_iter()
-            .next()?;
-        usage.fs_id.map(|id| PathBuf::from(id.mountpoint))
+    /// The directory of images, and that of containers' own files where it is another one, as far as the runtime reports
+    /// them.
+    pub async fn disk_dirs(&self) -> (Option<PathBuf>, Option<PathBuf>) {
+        let Ok(info) = self.image_fs_info().await else {
+            return (None, None);
+        };
+        let first = |all: Vec<v1::FilesystemUsage>| {
+            let id = all.into_iter().next()?.fs_id?;
+            Some(PathBuf::from(id.mountpoint))
+        };
+        let images = first(info.image_filesystems);
+        let containers = first(info.container_filesystems);
+        let others = containers.filter(|containers| Some(containers) != images.as_ref());
+        (images, others)
     }
 }

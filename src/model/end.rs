@@ -1,6 +1,7 @@
 //! Why a pod was ended by the node, or by another writer of its status, regardless of its containers.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodStatus;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,16 @@ pub enum End {
     Deadline,
     /// The machine was shutting down. A static pod runs again when that is over, whether the machine has rebooted or not.
     Shutdown,
+    /// The node was short of something, or the pod took more of its disk than it may.
+    Evicted {
+        /// Of what the node was short, and what the pod used.
+        message: String,
+        /// Which of the two.
+        cause: EvictionCause,
+        /// What programs read about it in the event.
+        #[serde(default)]
+        annotations: BTreeMap<String, String>,
+    },
     /// Its status in the API was already terminal: the control plane's garbage collection ends pods like that.
     InStatus {
         /// As it is in the status; may be empty.
@@ -38,6 +49,16 @@ pub enum End {
         /// As it is in the status; may be empty.
         message: String,
     },
+}
+
+/// Why a pod was evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EvictionCause {
+    /// The node was short of something: the pod did not fail by itself.
+    Pressure,
+    /// The pod exceeded a limit of local storage.
+    Limit,
 }
 
 impl End {
@@ -69,7 +90,7 @@ impl End {
             // It is admitted when there is room, or has failed in the API server.
             End::Refused { .. } => false,
             End::Shutdown => *source == Source::Api,
-            End::Deadline | End::InStatus { .. } => true,
+            End::Deadline | End::Evicted { .. } | End::InStatus { .. } => true,
         }
     }
 
@@ -79,6 +100,7 @@ impl End {
             End::Refused { reason, .. } | End::InStatus { reason, .. } => reason,
             End::Deadline => reason::pod::DEADLINE_EXCEEDED,
             End::Shutdown => reason::pod::TERMINATED,
+            End::Evicted { .. } => reason::pod::EVICTED,
         }
     }
 
@@ -86,7 +108,7 @@ impl End {
     pub fn message(&self) -> Cow<'_, str> {
         match self {
             End::Refused { message, .. } => format!("{REJECTED}{message}").into(),
-            End::InStatus { message, .. } => message.into(),
+            End::InStatus { message, .. } | End::Evicted { message, .. } => message.into(),
             End::Shutdown => SHUT_DOWN.into(),
             End::Deadline => "Pod was active on the node longer than the specified deadline".into(),
         }

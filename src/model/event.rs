@@ -1,5 +1,7 @@
 //! What happened to pods and to the node, as Kubernetes' `Event` has it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::pod::{PodName, PodUid};
@@ -34,6 +36,8 @@ pub struct PodEvent {
     pub message: String,
     /// The part of the pod (`spec.containers{web}`); `None`: the pod as a whole.
     pub field_path: Option<String>,
+    /// `metadata.annotations` of the `Event`: what programs read about it.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// An event of a pod, or of the node, with how often it happened, as `kubectl describe` shows it.
@@ -62,6 +66,8 @@ pub struct Event {
     pub reason: String,
     /// What happened.
     pub message: String,
+    /// `metadata.annotations`
+    pub annotations: BTreeMap<String, String>,
     /// When.
     pub at: Timestamp,
 }

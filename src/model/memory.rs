@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::backoff::Doubling;
 use super::end::End;
+use super::eviction::NodePressure;
 use super::expansion::Expansion;
 use super::object::Payload;
 use super::outcome::{Outcome, StepError, StepReport};
@@ -21,6 +22,8 @@ use super::step::{StepKind, Subject};
 pub struct Memory {
     /// By name.
     pub pods: BTreeMap<PodName, Arc<PodMemory>>,
+    /// What the node is short of.
+    pub pressure: NodePressure,
 }
 
 /// What is remembered of one pod.

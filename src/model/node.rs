@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::eviction::EvictionPolicy;
+use super::measured::FsUsage;
 use super::pod::{DnsConfig, PodName, PodUid};
 use super::pod_network::PodNetwork;
 use super::resources::{Amounts, Bytes, MilliCpu};
 use super::shutdown::ShutdownPeriods;
+use super::threshold::Threshold;
 
 /// How much the node has for pods.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +86,8 @@ pub struct NodePolicy {
     pub republish: Duration,
     /// How much time pods get before the machine goes down.
     pub shutdown: ShutdownPeriods,
+    /// When pods have to make room.
+    pub eviction: EvictionPolicy,
 }
 
 impl NodePolicy {
@@ -227,61 +232,6 @@ impl MachineFacts {
     }
 }
 
-/// The current measurements of the machine.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Measured {
-    /// Memory available to new pods: capacity minus working set, as the eviction manager computes it.
-    pub memory_available: Bytes,
-    /// The file system of the node's root directory.
-    pub nodefs: FsUsage,
-    /// The file system of the images; `None` if the runtime does not report it.
-    pub imagefs: Option<FsUsage>,
-    /// The maximum and the current number of processes.
-    pub pids_max: i64,
-    /// The current number of processes and threads.
-    pub pids_used: i64,
-}
-
-/// A file system's room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FsUsage {
-    /// Bytes in all.
-    pub capacity: Bytes,
-    /// Bytes free to us.
-    pub available: Bytes,
-    /// Inodes in all.
-    pub inodes: i64,
-    /// Inodes free.
-    pub inodes_free: i64,
-}
-
-/// A threshold of `evictionHard` or of the reserved amounts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Threshold {
-    /// An absolute number of bytes, inodes or processes.
-    Quantity(i64),
-    /// A fraction of the capacity, 0 to 1.
-    Fraction(f64),
-}
-
-impl Threshold {
-    /// The threshold in units of the capacity. The fraction is single-precision and the result truncated, as in the
-    /// kubelet's `GetThresholdQuantity`, so that both report the same allocatable amounts. 0 % and 100 % disable a
-    /// threshold (`parseThresholdStatement`).
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        reason = "the kubelet's arithmetic, to the bit"
-    )]
-    pub fn of(self, capacity: i64) -> i64 {
-        match self {
-            Threshold::Quantity(quantity) => quantity,
-            Threshold::Fraction(fraction) if fraction <= 0.0 || fraction >= 1.0 => 0,
-            Threshold::Fraction(fraction) => (capacity as f64 * f64::from(fraction as f32)) as i64,
-        }
-    }
-}
-
 /// The configured part of what the node reports about itself.
 #[derive(Debug, Clone, Default)]
 pub struct NodeSettings {
@@ -297,8 +247,6 @@ pub struct NodeSettings {
     pub reserved: Amounts,
     /// `evictionHard` by signal (`memory.available`).
     pub eviction_hard: BTreeMap<String, Threshold>,
-    /// `evictionPressureTransitionPeriod`
-    pub pressure_transition: Duration,
     /// `nodeStatusMaxImages`, -1 for all.
     pub max_images: i32,
     /// The port of the node's API, 10250.
@@ -343,17 +291,6 @@ pub fn container_dir(pod_dir: &Path, container: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thresholds() {
-        let check = |threshold: Threshold, of: i64| assert_eq!(threshold.of(270_553_174_016), of);
-        check(Threshold::Quantity(5), 5);
-        // Not 2705531740: the kubelet's fraction is single-precision.
-        check(Threshold::Fraction(0.01), 2_705_531_679);
-        check(Threshold::Fraction(0.5), 135_276_587_008);
-        check(Threshold::Fraction(0.0), 0);
-        check(Threshold::Fraction(1.0), 0);
-    }
 
     #[test]
     fn more_reserved_than_there_is_leaves_nothing() {

@@ -89,6 +89,9 @@ pub struct Taint {
 /// The taint effect that the node itself enforces.
 pub const NO_EXECUTE: &str = "NoExecute";
 
+/// The taint effect that keeps new pods away.
+pub const NO_SCHEDULE: &str = "NoSchedule";
+
 /// The node properties that pods are matched against.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeMarks {

@@ -58,6 +58,8 @@ pub mod pod {
     pub const FAILED_KILL_POD: &str = "FailedKillPod";
     /// The pod has reached its active deadline.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// The node is or was short of something, or the pod took more of its disk than it may.
+    pub const EVICTED: &str = "Evicted";
     /// The machine was shutting down.
     pub const TERMINATED: &str = "Terminated";
     /// The pod was rejected because of its specification.

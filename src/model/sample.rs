@@ -217,6 +217,7 @@ pub(crate) fn policy() -> NodePolicy {
         apparmor: true,
         masked_paths: Vec::new(),
         republish: Duration::from_secs(60),
+        eviction: Default::default(),
         shutdown: ShutdownPeriods::new([(0, 20), (2_000_000_000, 10)].map(|(priority, seconds)| {
             ShutdownGroup {
                 priority,

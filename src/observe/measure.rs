@@ -1,70 +1,238 @@
 //! What changes on the machine: memory, disks and processes, measured as by the kubelet's eviction manager and its
-//! cadvisor. Each call reads a handful of files; nothing runs in between.
+//! cadvisor. Each measurement reads a handful of files.
+//!
+//! The machine is measured periodically, and whenever loop 1 wants it. In between it is looked at as soon as it could run
+//! out of something if that were used as fast as machines can; and at once when the kernel gives notice that memory becomes
+//! short. Such a look is published only if a threshold is crossed, or is not any more.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use nix::sys::stat::stat;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{self, MachineError};
-use crate::model::node::{FsUsage, Measured};
+use crate::cgroup::{Cgroups, MemoryNotice};
+use crate::model::eviction::{EvictionPolicy, Signal, Starved};
+use crate::model::measured::{Available, DiskLayout};
+use crate::model::measured::{FsUsage, Measured};
+use crate::model::pods_use::Wanted;
 use crate::model::resources::Bytes;
 
-/// Measures now. `root` is `/` on a real machine; `root_dir` is the node's own directory, `images` the runtime's image
-/// directory, if known.
-pub fn measure(root: &Path, root_dir: &Path, images: Option<&Path>) -> Result<Measured, MachineError> {
-    Ok(Measured {
-        memory_available: memory_available(root)?,
-        nodefs: file_system(root_dir)?,
-        // The runtime's directory may not exist yet.
-        imagefs: images.and_then(|path| file_system(path).ok()),
-        pids_max: pids_max(root)?,
-        pids_used: pids_used(root)?,
-    })
-}
+/// The shortest time between two looks.
+const SHORTEST: Duration = Duration::from_millis(250);
+/// Bytes of memory or of a disk that are used up in a second at most.
+const BYTES_PER_SECOND: i64 = 2 << 30;
+/// Inodes, likewise.
+const INODES_PER_SECOND: i64 = 200_000;
+/// Processes, likewise.
+const PROCESSES_PER_SECOND: i64 = 20_000;
 
-/// The paths to measure.
-#[derive(Debug, Clone)]
+/// What to measure.
+#[derive(Clone)]
 pub struct Places {
+    /// The machine's root directory.
+    pub root: PathBuf,
     /// The node's own directory.
     pub root_dir: PathBuf,
     /// The runtime's image directory, if known.
     pub images: Option<PathBuf>,
+    /// The directory of the containers' own files, if it is another one.
+    pub containers: Option<PathBuf>,
+    /// The cgroups, of which the first of the pods' parents is measured; `None`: pods have no cgroups of their own.
+    pub cgroups: Option<Cgroups>,
 }
 
-/// Measures periodically until canceled. A failed measurement is logged once, and the last one stays.
-pub async fn run(
-    places: Places,
-    every: Duration,
-    out: watch::Sender<Arc<Measured>>,
-    cancel: CancellationToken,
-) {
-    let mut tick = tokio::time::interval(every);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut failed = false;
-    loop {
-        // Both arms only wait.
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        let Places { root_dir, images } = places.clone();
-        let measured =
-            tokio::task::spawn_blocking(move || measure(Path::new("/"), &root_dir, images.as_deref())).await;
-        match measured.expect("measuring does not panic") {
-            Ok(measured) => {
-                failed = false;
-                out.send_replace(Arc::new(measured));
-            }
-            Err(error) if !failed => {
-                failed = true;
-                tracing::warn!(%error, "cannot measure the machine; reporting the last measurement");
-            }
-            Err(_) => {}
+impl Places {
+    /// Measures now.
+    pub fn measure(&self) -> Result<Measured, MachineError> {
+        let at = Timestamp::now();
+        let root = &self.root;
+        let memory = machine::memory(root)?;
+        let other = |path: &Option<PathBuf>| file_system(path.as_deref()?).ok();
+        Ok(Measured {
+            at,
+            memory,
+            memory_available: memory_available(root, memory)?,
+            pods_memory: self.cgroups.as_ref().and_then(pods_memory),
+            nodefs: file_system(&self.root_dir)?,
+            // The runtime's directories may not exist yet.
+            imagefs: other(&self.images),
+            containerfs: other(&self.containers),
+            disks: self.disks(),
+            pids_max: pids_max(root)?,
+            pids_used: pids_used(root)?,
+        })
+    }
+
+    /// On which file systems images and containers' files are (`HasDedicatedImageFs` and `HasDedicatedContainerFs` of
+    /// `pkg/kubelet`).
+    fn disks(&self) -> DiskLayout {
+        let device = |path: &Path| stat(path).ok().map(|stat| stat.st_dev);
+        let nodes = device(&self.root_dir);
+        let images = self.images.as_deref().and_then(device);
+        let containers = self.containers.as_deref().and_then(device).or(images);
+        match (images == nodes || images.is_none(), containers == images) {
+            (true, _) => DiskLayout::Shared,
+            (false, true) => DiskLayout::Images,
+            (false, false) => DiskLayout::Split,
         }
     }
+}
+
+/// How the machine is measured.
+pub struct Measuring {
+    /// Where.
+    pub places: Places,
+    /// How often at least.
+    pub every: Duration,
+    /// The thresholds that must not be crossed unnoticed.
+    pub policy: EvictionPolicy,
+    /// What loop 1 wants to have measured.
+    pub wanted: watch::Receiver<Wanted>,
+    /// Where measurements are published.
+    pub out: watch::Sender<Arc<Measured>>,
+}
+
+/// What the kernel was asked to give notice of.
+#[derive(Default)]
+struct Notices {
+    machine: Option<MemoryNotice>,
+    pods: Option<MemoryNotice>,
+}
+
+impl Measuring {
+    /// Measures until canceled. A failed measurement is logged once, and the last one stays.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut failed = false;
+        let mut notices = Notices::default();
+        let (mut published, mut next) = (Instant::now(), Instant::now());
+        loop {
+            let last = Instant::now();
+            // All arms only wait; a notice that is missed is followed by the next look.
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep_until(next) => {}
+                Ok(()) = self.wanted.changed() => {}
+                () = notices.given() => tokio::time::sleep_until(last.min(Instant::now()) + SHORTEST / 2).await,
+            }
+            let places = self.places.clone();
+            let measured = tokio::task::spawn_blocking(move || places.measure()).await;
+            let now = Instant::now();
+            next = now + self.every;
+            match measured.expect("measuring does not panic") {
+                Ok(measured) => {
+                    failed = false;
+                    notices = self.order(&measured);
+                    next = now + until_short(&measured, &self.policy).min(self.every);
+                    let is_due = now >= published + self.every;
+                    if is_due || self.is_awaited() || self.is_news(&measured) {
+                        published = now;
+                        self.out.send_replace(Arc::new(measured));
+                    }
+                }
+                Err(error) if !failed => {
+                    failed = true;
+                    tracing::warn!(%error, "cannot measure the machine; reporting the last measurement");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether loop 1 waits for a measurement that was not published yet.
+    fn is_awaited(&mut self) -> bool {
+        let wanted = *self.wanted.borrow_and_update();
+        let last = self.out.borrow().at;
+        wanted.machine_since.is_some_and(|since| last < since)
+    }
+
+    /// Whether other thresholds are crossed than was published.
+    fn is_news(&self, measured: &Measured) -> bool {
+        let before = self.out.borrow();
+        let mut thresholds = self.policy.thresholds.iter();
+        thresholds.any(|threshold| measured.crosses(threshold) != before.crosses(threshold))
+    }
+
+    /// Orders the notices for the memory that is left now.
+    fn order(&self, measured: &Measured) -> Notices {
+        let Some(cgroups) = &self.places.cgroups else {
+            return Notices::default();
+        };
+        let notice = |signal: Signal, path: &str| {
+            let room = measured.room(signal)?;
+            let own = self.policy.thresholds.iter().filter(|own| own.signal == signal);
+            let least = own.map(|own| own.value.of(room.capacity)).max()?;
+            let working_set = u64::try_from(room.capacity.saturating_sub(least)).unwrap_or(0);
+            // Kernels without it have the looks alone.
+            cgroups.memory_notice(path, working_set).ok()
+        };
+        let pods = cgroups.pod_parents();
+        Notices {
+            machine: notice(Signal::Memory, "/"),
+            pods: pods
+                .first()
+                .and_then(|path| notice(Signal::AllocatableMemory, path)),
+        }
+    }
+}
+
+impl Notices {
+    /// Waits for one of them; for ever if there is none.
+    async fn given(&self) {
+        // Both only wait.
+        tokio::select! {
+            () = one(self.machine.as_ref()) => {}
+            () = one(self.pods.as_ref()) => {}
+        }
+    }
+}
+
+async fn one(notice: Option<&MemoryNotice>) {
+    match notice {
+        Some(notice) if notice.given().await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}
+
+/// How long it takes at least until a threshold can be crossed that is not.
+fn until_short(measured: &Measured, policy: &EvictionPolicy) -> Duration {
+    let times = policy.thresholds.iter().filter_map(|threshold| {
+        let room = measured.room(threshold.signal)?;
+        let left = room.available.saturating_sub(threshold.value.of(room.capacity));
+        let rate = match threshold.signal.starved() {
+            Starved::Memory | Starved::Storage => BYTES_PER_SECOND,
+            Starved::Inodes => INODES_PER_SECOND,
+            Starved::Pids => PROCESSES_PER_SECOND,
+        };
+        let left = u64::try_from(left).ok()?;
+        let millis = u128::from(left) * 1000 / u128::from(rate.unsigned_abs());
+        Some(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+    });
+    times
+        .min()
+        .unwrap_or(Duration::MAX)
+        .clamp(SHORTEST, Duration::from_secs(3600))
+}
+
+/// What is left of the memory that all pods together may use.
+fn pods_memory(cgroups: &Cgroups) -> Option<Available> {
+    let path = cgroups.pod_parents().into_iter().next()?;
+    let mut reader = cgroups.usage_reader();
+    let cgroup = reader.open(&path)?;
+    let activity = reader.activity(&cgroup)?;
+    let usage = reader.usage(&cgroup, activity, None);
+    let memory = reader.with_limits(&cgroup, usage).memory?;
+    let capacity = i64::try_from(memory.limits.memory?).ok()?;
+    let used = i64::try_from(memory.working_set).unwrap_or(i64::MAX);
+    Some(Available {
+        available: capacity.saturating_sub(used),
+        capacity,
+    })
 }
 
 /// The capacity of the path's file system.
@@ -85,8 +253,7 @@ pub fn file_system(path: &Path) -> Result<FsUsage, MachineError> {
 
 /// Capacity minus the working set of all processes: the memory in use without inactive file pages, which can be
 /// reclaimed at once.
-fn memory_available(root: &Path) -> Result<Bytes, MachineError> {
-    let capacity = machine::memory(root)?;
+fn memory_available(root: &Path, capacity: Bytes) -> Result<Bytes, MachineError> {
     let v1 = "sys/fs/cgroup/memory/memory.usage_in_bytes";
     let (usage, inactive) = match machine::text(root, v1) {
         Ok(usage) => {
@@ -156,9 +323,21 @@ mod tests {
         ("proc/loadavg", "1.36 3.49 4.53 2/3518 3715089\n"),
     ];
 
+    fn places(root: &Path, root_dir: &Path, images: Option<&Path>) -> Places {
+        Places {
+            root: root.to_owned(),
+            root_dir: root_dir.to_owned(),
+            images: images.map(Path::to_owned),
+            containers: None,
+            cgroups: None,
+        }
+    }
+
     fn check(files: &[(&str, &str)], available: i64) {
         let root = machine(&[&COMMON, files].concat());
-        let measured = measure(root.path(), root.path(), Some(&root.path().join("absent"))).unwrap();
+        let absent = root.path().join("absent");
+        let measured = places(root.path(), root.path(), Some(&absent)).measure().unwrap();
+        assert_eq!(measured.memory, Bytes(1000 * 1024));
         assert_eq!(measured.memory_available, Bytes(available * 1024));
         assert_eq!((measured.pids_max, measured.pids_used), (32000, 3518));
         assert_eq!(measured.imagefs, None);
@@ -200,10 +379,45 @@ mod tests {
 
     #[test]
     fn this_machine() {
-        let measured = measure(Path::new("/"), Path::new("/"), Some(Path::new("/"))).unwrap();
+        let root = Path::new("/");
+        let measured = places(root, root, Some(root)).measure().unwrap();
+        assert_eq!(measured.disks, DiskLayout::Shared);
         assert!(measured.memory_available > Bytes(0));
         assert!(measured.pids_used > 0 && measured.pids_max > measured.pids_used);
         assert_eq!(measured.imagefs.unwrap().capacity, measured.nodefs.capacity);
+    }
+
+    #[test]
+    fn the_closer_a_threshold_is_the_sooner_it_is_looked_at() {
+        use crate::model::eviction::EvictionThreshold;
+        use crate::model::threshold::Threshold;
+        let check = |signal, available: i64, expected: u64| {
+            let fs = FsUsage {
+                capacity: Bytes(100 << 30),
+                available: Bytes(available),
+                inodes: 10_000_000,
+                inodes_free: available,
+            };
+            let measured = Measured {
+                nodefs: fs,
+                ..Measured::default()
+            };
+            let policy = EvictionPolicy {
+                thresholds: vec![EvictionThreshold {
+                    signal,
+                    value: Threshold::Quantity(1 << 20),
+                    grace: Duration::ZERO,
+                    reclaim: None,
+                }],
+                ..EvictionPolicy::default()
+            };
+            assert_eq!(until_short(&measured, &policy), Duration::from_millis(expected));
+        };
+        check(Signal::Nodefs, (1 << 20) + (4 << 30), 2000);
+        check(Signal::Nodefs, (1 << 20) + (1 << 20), 250);
+        check(Signal::NodefsInodes, (1 << 20) + 600_000, 3000);
+        // What is short already is measured when pods have gone, else as usual.
+        check(Signal::Nodefs, 5, 3_600_000);
     }
 
     #[test]

@@ -4,15 +4,17 @@
 //! [`plan`] answers for all pods at once; [`resize()`] for one running pod that asks for other resources. What the node has
 //! decided and no snapshot shows yet is [`NodeDecisions`]; [`apply`] brings it and the memory up to date.
 //!
-//! While the machine shuts down, [`ShutdownPlan`] says which pods end now; [`end_for_shutdown`] and [`resume`] note that in
-//! the memory.
+//! While the machine shuts down, [`ShutdownPlan`] says which pods end now; while it is short of something, [`EvictionPlan`]
+//! does. [`end`] and [`resume`] note that in the memory.
 //!
-//! Decisions of the same kind belong here: eviction under pressure and preemption (whom to end, a further verdict of
-//! [`Verdict`], kept in the memory as [`crate::model::end::End`]), collection of images (a list of images beside
-//! [`NodePlan::qos_cgroups`]), and the ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
+//! Decisions of the same kind belong here: preemption (whom to end, a further verdict of [`Verdict`], kept in the memory as
+//! [`crate::model::end::End`]), collection of images (a list of images beside [`NodePlan::qos_cgroups`]), and the ledger of
+//! exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
 
 mod admission;
 mod apply;
+mod evict;
+mod pressure;
 mod resize;
 mod shutdown;
 #[cfg(test)]
@@ -26,16 +28,19 @@ use jiff::Timestamp;
 
 pub use admission::Verdict;
 pub use apply::{Applied, apply};
+pub use evict::{Evicted, EvictionPlan, Evictions};
 pub use resize::{ResizeVerdict, resize};
-pub use shutdown::{Shutdown, ShutdownPlan, end_for_shutdown, resume};
+pub use shutdown::{Shutdown, ShutdownPlan, end, resume};
 
 use super::admit::Refusal;
 use super::cgroup;
 use crate::model::allocation;
 use crate::model::api::ApiNode;
+use crate::model::measured::Measured;
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
 use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
+use crate::model::pods_use::PodsUse;
 use crate::model::request::CgroupSetting;
 use crate::model::runtime::Snapshot;
 
@@ -54,6 +59,10 @@ pub struct NodeView<'a> {
     pub node: &'a ApiNode,
     /// The moment from which on the machine is shutting down; `None`: it is not.
     pub shutting_down: Option<Timestamp>,
+    /// The machine as it was measured last.
+    pub measured: &'a Measured,
+    /// What pods used when it was measured last.
+    pub pods_use: &'a PodsUse,
     /// How much there is.
     pub limits: &'a NodeLimits,
     /// The node's configuration.
@@ -71,6 +80,8 @@ pub struct NodeDecisions {
     pub allotting: BTreeMap<PodName, Arc<Pod>>,
     /// How far the shutdown of the machine has come, while there is one.
     pub shutdown: Option<Shutdown>,
+    /// How far evictions have come.
+    pub evictions: Evictions,
 }
 
 /// A pod whose admission waits for the node's labels.
@@ -83,7 +94,7 @@ pub struct DeferredAdmission {
 }
 
 /// What is to be done about the node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NodePlan {
     /// For each pod that is not admitted yet, in the order in which they were decided; `None` before the runtime is listed,
     /// when it is not known which pods run already.
@@ -92,6 +103,8 @@ pub struct NodePlan {
     pub qos_cgroups: Vec<CgroupSetting>,
     /// What a shutdown of the machine needs, while there is one.
     pub shutdown: Option<ShutdownPlan>,
+    /// What the node is short of, and which pods make room.
+    pub evictions: EvictionPlan,
     /// When the plan changes though nothing else does.
     pub wake_at: Option<Timestamp>,
 }
@@ -99,7 +112,11 @@ pub struct NodePlan {
 /// Decides for the node as a whole. Linear in the number of pods, with a pass over all admitted pods for each one that is
 /// not admitted yet.
 pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
-    let verdicts = view.snapshot.listed.then(|| view.verdicts(now));
+    let evictions = view.evictions(now);
+    let verdicts = view
+        .snapshot
+        .listed
+        .then(|| view.verdicts(&evictions.pressure, now));
     let decided = verdicts.as_deref().unwrap_or_default();
     let rejected: BTreeSet<&PodName> = decided
         .iter()
@@ -109,8 +126,11 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     let qos_cgroups = view.qos_cgroups(&rejected);
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
-    let wake_at = view.deferred_until(decided).into_iter().chain(goes_on_at).min();
+    let deferred_until = view.deferred_until(decided);
+    let all = [deferred_until, goes_on_at, evictions.wake_at];
+    let wake_at = all.into_iter().flatten().min();
     NodePlan {
+        evictions,
         verdicts,
         qos_cgroups,
         shutdown,

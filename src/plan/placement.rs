@@ -2,7 +2,7 @@
 //! scheduler, as used by `pkg/kubelet/lifecycle/predicate.go`).
 
 use crate::model::placement::{
-    NO_EXECUTE, NodeMarks, Placement, Requirement, Taint, Term, Test, Tolerated, Toleration,
+    NO_EXECUTE, NO_SCHEDULE, NodeMarks, Placement, Requirement, Taint, Term, Test, Tolerated, Toleration,
 };
 
 /// Whether a node matches the node selector and the required affinity.
@@ -29,6 +29,21 @@ pub(super) fn asks(placement: &Placement) -> bool {
 pub(super) fn tolerates(placement: &Placement, node: &NodeMarks) -> bool {
     let tolerated = |taint: &Taint| placement.tolerations.iter().any(|own| covers(own, taint));
     node.taints.iter().all(tolerated)
+}
+
+/// Whether the pod tolerates a taint of this key that keeps new pods away (`NoSchedule`).
+pub(super) fn tolerates_scheduling(placement: &Placement, key: &str) -> bool {
+    placement.tolerations.iter().any(|own| {
+        let is_of_effect = own.effect.as_ref().is_none_or(|effect| effect == NO_SCHEDULE);
+        let is_of_key = own.key.as_ref().is_none_or(|own| own == key);
+        // The taint has no value.
+        let is_of_value = match &own.value {
+            Tolerated::Any => true,
+            Tolerated::Value(value) => value.is_empty(),
+            Tolerated::Nothing => false,
+        };
+        is_of_effect && is_of_key && is_of_value
+    })
 }
 
 fn covers(toleration: &Toleration, taint: &Taint) -> bool {

@@ -239,6 +239,7 @@ mod tests {
             kind: EventType::Warning,
             reason: reason.into(),
             message: message.into(),
+            annotations: Default::default(),
             at: at(second),
         }
     }

@@ -181,6 +181,7 @@ fn object(event: &Event, event_write: &EventWrite, node: &str, mark: i128) -> k8
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some(namespace),
+            annotations: (!event.annotations.is_empty()).then(|| event.annotations.clone()),
             ..ObjectMeta::default()
         },
         involved_object: involved,
@@ -233,6 +234,7 @@ mod tests {
             kind: EventType::Normal,
             reason: "Started".into(),
             message: "Container started".into(),
+            annotations: Default::default(),
             at,
         };
         let event_write = Correlator::default().correlate(&event, at).unwrap();

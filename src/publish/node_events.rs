@@ -2,6 +2,8 @@
 //! uncordoned. Pure, in the kubelet's words (`pkg/kubelet/nodestatus/setters.go`,
 //! `pkg/kubelet/kubelet_node_status.go`).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
@@ -25,6 +27,7 @@ impl Emitted {
             kind,
             reason: reason.to_owned(),
             message,
+            annotations: BTreeMap::new(),
             at,
         };
         let mut new = Vec::new();

@@ -23,6 +23,8 @@ impl Loop {
             decisions: &self.decisions,
             node,
             shutting_down: self.shutting_down,
+            measured: &self.measured,
+            pods_use: &self.pods_use,
             limits: &self.rooms.limits,
             policy: &self.rooms.policy,
         }
@@ -46,16 +48,18 @@ impl Loop {
             changed
         });
         let is_shutdown_due = self.carry_out_shutdown(plan.shutdown, now);
+        let has_evicted = self.carry_out_evictions(plan.evictions, now);
+        let has_changed = has_resumed || is_shutdown_due || has_evicted;
         let Some(verdicts) = plan.verdicts else {
-            return has_resumed || is_shutdown_due;
+            return has_changed;
         };
         let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
         for (pod, refusal) in &applied.rejected {
             self.note_rejected(&pod.name, &refusal.reason, &refusal.message);
         }
-        let has_changed = !applied.dirty.is_empty();
+        let has_changed = has_changed || !applied.dirty.is_empty();
         self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
-        has_changed || has_resumed || is_shutdown_due
+        has_changed
     }
 
     /// Counts and logs that a pod was rejected.

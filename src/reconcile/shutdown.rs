@@ -3,7 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::{Key, Loop, Work};
+use super::{Key, Loop};
+use crate::model::end::End;
 use crate::plan::node::{self, ShutdownPlan};
 
 impl Loop {
@@ -33,14 +34,10 @@ impl Loop {
     /// Ends the pods that are due. Answers whether the memory changed.
     pub(super) fn carry_out_shutdown(&mut self, plan: Option<ShutdownPlan>, now: Timestamp) -> bool {
         let Some(plan) = plan else { return false };
-        for name in node::end_for_shutdown(&plan.due, &self.snapshot, &mut self.memory, now) {
-            self.dirty.insert(Key::Pod(name.clone()));
-        }
+        let due = plan.due.iter().map(|(pod, by)| (pod, &End::Shutdown, *by));
+        node::end(due, &self.snapshot, &mut self.memory, now);
         for (pod, by) in &plan.due {
-            let outlasts = |work: &&Work| work.uid == pod.uid && work.ends.is_none_or(|ends| ends > *by);
-            if let Some(work) = self.busy.get(&Key::Pod(pod.name.clone())).filter(outlasts) {
-                work.cancel.cancel();
-            }
+            self.hurry(pod, *by);
         }
         self.decisions.shutdown = Some(plan.shutdown);
         let progress = plan.progress;

@@ -1,6 +1,6 @@
 //! The events of loop 2: caused by executions, probes and waiting, queued for each pod and passed on once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use super::Loop;
 use crate::model::bounds;
 use crate::model::event::{About, Event, EventType, PodEvent, RecordedEvent};
-use crate::model::memory::Executed;
+use crate::model::memory::{Executed, PodMemory};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, Snapshot};
-use crate::status::{events, node_events};
+use crate::status::{end_events, events, node_events};
 
 /// Events queued for one pod, and for the node; the oldest are dropped first.
 const EVENTS_OF_EACH: usize = 50;
@@ -31,6 +31,22 @@ impl Loop {
         let former = before.pods.get(name).map(AsRef::as_ref);
         let new = events::complaints(&pod, former, observed);
         self.queue_events(name, &pod.uid, new, now)
+    }
+
+    /// Queues the event that a pod is evicted, when that begins.
+    pub(super) fn emit_eviction(
+        &mut self,
+        name: &PodName,
+        before: Option<&PodMemory>,
+        now: Timestamp,
+    ) -> bool {
+        let Some(after) = self.memory.pods.get(name).cloned() else {
+            return false;
+        };
+        let observed = self.snapshot.pods.get(name);
+        let seen = observed.and_then(|observed| observed.uids.get(&after.uid));
+        let new = end_events::eviction(before, &after, seen);
+        self.queue_events(name, &after.uid, new.into_iter().collect(), now)
     }
 
     /// Queues the event that a pod waits for the runtime's network, once for each reason.
@@ -76,6 +92,7 @@ impl Loop {
                 kind: EventType::Warning,
                 reason: reason::pod::FAILED_VALIDATION.to_owned(),
                 message: bounds::shortened(message, EVENT_MESSAGE),
+                annotations: BTreeMap::new(),
                 at,
             });
         }
@@ -128,6 +145,7 @@ impl Loop {
                 reason: reason::pod::FAILED_VALIDATION.to_owned(),
                 message,
                 field_path: None,
+                annotations: BTreeMap::new(),
             };
             self.queue_events(&pod.name, &pod.uid, vec![event], at);
         }
@@ -153,6 +171,7 @@ impl Loop {
                 kind: event.kind,
                 reason: event.reason.clone(),
                 message: event.message.clone(),
+                annotations: event.annotations.clone(),
                 at,
             });
             let recorded = RecordedEvent {
@@ -180,6 +199,7 @@ impl Loop {
                 kind: event.kind,
                 reason: event.reason.to_owned(),
                 message: event.message.clone(),
+                annotations: BTreeMap::new(),
                 at,
             });
             let recorded = RecordedEvent {
@@ -189,6 +209,7 @@ impl Loop {
                     reason: event.reason.to_owned(),
                     message: event.message,
                     field_path: None,
+                    annotations: BTreeMap::new(),
                 },
                 first: at,
                 last: at,
@@ -236,6 +257,7 @@ mod tests {
                 reason: "Started".to_owned(),
                 message: message.to_owned(),
                 field_path: None,
+                annotations: Default::default(),
             },
             first: at,
             last: at,

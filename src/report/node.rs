@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
 use super::{Facts, Loop, ReportInputs};
+use crate::model::measured::Measured;
 use crate::model::memory::QosCgroups;
-use crate::model::node::Measured;
 use crate::status::{node as node_status, node_events};
 
 impl Loop {
@@ -24,12 +24,25 @@ impl Loop {
         self.emit_node_events(node_events::qos_cgroups(new), Timestamp::now());
     }
 
-    /// Takes which volumes are in use, and whether the machine is shutting down. Answers whether either changed.
+    /// Emits that pods are evicted for something from now on. Answers whether the node's conditions changed.
+    fn take_pressure(&mut self, now: Timestamp) -> bool {
+        let after = self.memory.pressure.clone();
+        let before = std::mem::replace(&mut self.pressure, after);
+        let (attempt, has_changed) = (self.pressure.attempt, self.pressure.short_of != before.short_of);
+        if let Some((starved, _)) = attempt.filter(|_| attempt != before.attempt) {
+            self.emit_node_events([node_events::eviction(starved)], now);
+        }
+        has_changed
+    }
+
+    /// Takes which volumes are in use, whether the machine is shutting down, and what the node is short of. Answers whether
+    /// any of it changed.
     pub(super) fn take_surroundings(&mut self, inputs: &mut ReportInputs, now: Timestamp) -> bool {
         let mounted = inputs.mounted.borrow_and_update();
         let node = inputs.node.borrow_and_update();
         let other_volumes = self.volumes_in_use.take(&self.desired, &mounted, &node);
-        self.take_shutdown(*inputs.shutting_down.borrow_and_update(), now) || other_volumes
+        let has_begun = self.take_shutdown(*inputs.shutting_down.borrow_and_update(), now);
+        self.take_pressure(now) || has_begun || other_volumes
     }
 
     /// Takes whether the machine is shutting down. Answers whether that changed.
@@ -52,11 +65,10 @@ impl Loop {
         let Facts {
             machine, settings, ..
         } = &self.facts;
-        self.pressure = self.pressure.after(measured, machine.memory, settings, now);
         let report = node_status::Report {
             facts: machine,
             measured,
-            pressure: &self.pressure,
+            short_of: &self.memory.pressure.short_of,
             runtime: &self.snapshot.runtime,
             images: &self.snapshot.images,
             settings,

@@ -12,7 +12,7 @@ use crate::model::event::PodEvent;
 use crate::model::memory::PodMemory;
 use crate::model::pod::{Pod, PodName};
 use crate::model::runtime::ObservedName;
-use crate::status::{events as pod_events, pod as pod_status};
+use crate::status::{end_events, events as pod_events, pod as pod_status};
 
 impl Loop {
     /// The pod that is reported under a name: the wanted one, or the last one while something of it is left.
@@ -74,7 +74,7 @@ impl Loop {
         now: Timestamp,
     ) -> Vec<PodEvent> {
         let waiting = pod_events::waiting(pod, observed, memory, &self.facts.policy, now);
-        let refusal = pod_events::refusal(memory, previous);
+        let refusal = end_events::refusal(memory, previous);
         let pending_resize = pod_events::resize_pending(pod, memory, previous);
         waiting.into_iter().chain(refusal).chain(pending_resize).collect()
     }

@@ -100,6 +100,7 @@ fn object(
             name: Some(event_name(name, event)),
             creation_timestamp: Some(seconds(event.first)),
             namespace: Some(namespace.to_owned()),
+            annotations: (!event.what.annotations.is_empty()).then(|| event.what.annotations.clone()),
             ..ObjectMeta::default()
         },
         involved_object: about,
@@ -227,6 +228,7 @@ mod tests {
                 reason: reason.to_owned(),
                 message: String::new(),
                 field_path: None,
+                annotations: Default::default(),
             },
             first: "2026-11-29T00:00:00Z".parse().unwrap(),
             last: format!("2026-11-29T00:00:{count:02}Z").parse().unwrap(),

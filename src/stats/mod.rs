@@ -13,6 +13,7 @@
 //! - `directories`: the directories of one pod. `volume`: what one volume takes, by its project quota or a walk; `quota`: which
 //!   of them is believed.
 //! - `mounted`: a third task, for volumes that drivers provide or that lie on file systems of their own.
+//! - `pods_use`: a fourth one, which has all of it measured for loop 1 when pods have to make room.
 //! - `devices`, `mounts`, `topology`: the machine's disks, where they are mounted, and its processors.
 
 mod depth;
@@ -23,6 +24,7 @@ mod known;
 mod known_pods;
 mod mounts;
 pub(crate) mod mounted;
+mod pods_use;
 mod processes;
 mod quota;
 mod rates;
@@ -38,6 +40,7 @@ pub use directories::Quotas;
 pub use mounted::{
     HealthReports, MountedHandle, MountedPlace, MountedRequests, mounted_requests, run_mounted,
 };
+pub use pods_use::run_pods_use;
 pub use reading::{Place, boot_time};
 pub use sampler::{HOUSEKEEPING, Handle, Requests, Stopped, requests, run};
 pub use storage::{StorageHandle, StoragePlace, StorageRequests, run_storage, storage_requests};

@@ -23,7 +23,7 @@ use crate::bulkhead::{Bulkhead, Limits, Stuck};
 use crate::counters::Counters;
 use crate::cri::{CriError, Runtime};
 use crate::model::last_logged::LastLogged;
-use crate::model::node::Measured;
+use crate::model::measured::Measured;
 use crate::model::pod::PodUid;
 use crate::model::stats::{DirectoryUsage, ImageStorage, NodeSample, PodStorage, Storage};
 
@@ -65,6 +65,7 @@ pub struct StoragePlace {
 #[derive(Debug)]
 struct Request {
     sample: Arc<NodeSample>,
+    max_age: Duration,
     answer: oneshot::Sender<Arc<Storage>>,
 }
 
@@ -73,11 +74,21 @@ struct Request {
 pub struct StorageHandle(mpsc::Sender<Request>);
 
 impl StorageHandle {
-    /// What is kept on disks for the pods of this sample. Numbers that take longer than a second to read are those of
-    /// the last time, or absent.
+    /// What is kept on disks for the pods of this sample, as it is remembered for answers to callers. Numbers that take
+    /// longer than a second to read are those of the last time, or absent.
     pub async fn get(&self, sample: &Arc<NodeSample>) -> Result<Arc<Storage>, Stopped> {
+        self.get_within(sample, HOUSEKEEPING).await
+    }
+
+    /// The same, at most that old where it does not take long to count.
+    pub async fn get_within(
+        &self,
+        sample: &Arc<NodeSample>,
+        max_age: Duration,
+    ) -> Result<Arc<Storage>, Stopped> {
         let (answer, answered) = oneshot::channel();
         let request = Request {
+            max_age,
             sample: Arc::clone(sample),
             answer,
         };
@@ -123,14 +134,14 @@ pub async fn run_storage(place: StoragePlace, mut requests: StorageRequests, can
         tokio::select! {
             // All are cancel-safe: a request stays in its channel, the reading goes on.
             request = requests.0.recv() => {
-                let Some(Request { sample, answer }) = request else { return };
-                if let Some((_, fresh)) = last.as_ref().filter(|(at, _)| at.elapsed() <= HOUSEKEEPING) {
+                let Some(Request { sample, max_age, answer }) = request else { return };
+                if let Some((_, fresh)) = last.as_ref().filter(|(at, _)| at.elapsed() <= max_age) {
                     // It fails if the request was dropped, here and below.
                     let _ = answer.send(Arc::clone(fresh));
                     continue;
                 }
                 if let Some(collector) = resting.take() {
-                    reading = Some(tokio::spawn(collector.collect(sample)));
+                    reading = Some(tokio::spawn(collector.collect(sample, max_age)));
                 }
                 waiting.push((Instant::now() + PATIENCE, answer));
             }
@@ -189,7 +200,10 @@ struct OfRuntime {
 
 /// The directories of a pod.
 struct Counted {
-    due: Instant,
+    /// When that was last tried.
+    counted: Option<Instant>,
+    /// Until when it rests, because it took long.
+    rests: Instant,
     directories: Directories,
     /// A count that does not return in time keeps it; there is one at a time.
     volumes: Arc<Mutex<KnownVolumes>>,
@@ -206,11 +220,16 @@ impl Collector {
         }
     }
 
-    async fn collect(mut self, sample: Arc<NodeSample>) -> (Collector, Storage) {
-        let runtime = self.of_runtime().await;
+    async fn collect(mut self, sample: Arc<NodeSample>, max_age: Duration) -> (Collector, Storage) {
+        // What is for answers is remembered longer.
+        let remembered = match max_age < HOUSEKEEPING {
+            true => max_age,
+            false => REMEMBERED,
+        };
+        let runtime = self.of_runtime(remembered).await;
         self.pods
             .retain(|uid, _| sample.pods.iter().any(|pod| pod.uid == *uid));
-        self.count_due(&sample).await;
+        self.count_due(&sample, remembered).await;
         let (root, images) = (self.place.root.clone(), runtime.images.clone());
         let filesystems = tokio::task::spawn_blocking(move || {
             let images = images.and_then(|(directory, own)| {
@@ -245,9 +264,9 @@ impl Collector {
     }
 
     /// The runtime's numbers, which it measures itself now and then. While it does not answer, the last ones.
-    async fn of_runtime(&mut self) -> OfRuntime {
+    async fn of_runtime(&mut self, remembered: Duration) -> OfRuntime {
         if let Some((at, known)) = &self.runtime
-            && at.elapsed() <= REMEMBERED
+            && at.elapsed() <= remembered
         {
             return known.clone();
         }
@@ -295,7 +314,7 @@ impl Collector {
     }
 
     /// Counts the directories of the pods for which it is time. What cannot be counted keeps its last numbers.
-    async fn count_due(&mut self, sample: &NodeSample) {
+    async fn count_due(&mut self, sample: &NodeSample, remembered: Duration) {
         let now = Instant::now();
         let StoragePlace {
             root, logs, quotas, ..
@@ -303,11 +322,13 @@ impl Collector {
         let mut due = Vec::new();
         for pod in &sample.pods {
             let known = self.pods.entry(pod.uid.clone()).or_insert_with(|| Counted {
-                due: now,
+                counted: None,
+                rests: now,
                 directories: Directories::default(),
                 volumes: Arc::default(),
             });
-            if known.due > now {
+            let is_fresh = known.counted.is_some_and(|counted| now < counted + remembered);
+            if is_fresh || known.rests > now {
                 continue;
             }
             let place = directories::Place::new((root, logs), *quotas, &pod.name, &pod.uid);
@@ -332,7 +353,8 @@ impl Collector {
                             Source::Walk => volumes.walked(*took),
                         }
                     }
-                    known.due = Instant::now() + REMEMBERED.max(counted.expected * REST);
+                    known.counted = Some(Instant::now());
+                    known.rests = Instant::now() + counted.expected * REST;
                     known.directories = counted.or(&known.directories);
                 }
                 Err(stuck) => {
@@ -341,7 +363,8 @@ impl Collector {
                         Stuck::Late { patience, .. } => patience,
                         _ => Duration::ZERO,
                     };
-                    known.due = Instant::now() + REMEMBERED.max(took * REST);
+                    known.counted = Some(Instant::now());
+                    known.rests = Instant::now() + took * REST;
                 }
             }
         };

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1 as api;
 
 use super::condition::observed_generation;
 use super::format::time;
-use crate::model::end::End;
+use crate::model::end::{End, EvictionCause};
 use crate::model::foreign_status::{DISRUPTION_TARGET, TERMINATION_BY_KUBELET};
 use crate::model::pod::Pod;
 
@@ -18,7 +18,16 @@ pub(super) fn mark(
     previous: Option<&api::PodStatus>,
     now: Timestamp,
 ) {
-    let Some(end @ End::Shutdown) = ended else { return };
+    let Some(
+        end @ (End::Shutdown
+        | End::Evicted {
+            cause: EvictionCause::Pressure,
+            ..
+        }),
+    ) = ended
+    else {
+        return;
+    };
     if end.reason() != status.reason.as_deref().unwrap_or_default() {
         return;
     }

@@ -99,15 +99,6 @@ pub fn unretrieved(pod: &Pod, outcome: &Outcome, objects: &Objects) -> Option<Po
     (!absent.is_empty()).then(|| event(EventType::Warning, "FailedToRetrieveImagePullSecret", message, ""))
 }
 
-/// The event that the node has rejected a pod, unless `previous` already says so.
-pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
-    let Some(end @ End::Refused { reason, message }) = memory.ended.as_ref() else {
-        return None;
-    };
-    let is_reported = previous.is_some_and(|previous| End::of_status(previous).as_ref() == Some(end));
-    (!is_reported).then(|| event(EventType::Warning, reason, message.clone(), ""))
-}
-
 /// The event that a pod waits for the runtime's network. The kubelet emits it for running pods, too, whenever it looks
 /// at one.
 pub fn network_not_ready(
@@ -388,8 +379,9 @@ fn field_path(pod: &Pod, container: &str) -> String {
     format!("spec.{list}{{{container}}}")
 }
 
-fn event(kind: EventType, reason: &str, message: String, field_path: &str) -> PodEvent {
+pub(super) fn event(kind: EventType, reason: &str, message: String, field_path: &str) -> PodEvent {
     PodEvent {
+        annotations: BTreeMap::new(),
         kind,
         reason: reason.to_owned(),
         message,

@@ -7,6 +7,7 @@ mod image_volume;
 mod container;
 mod context;
 mod state;
+pub mod end_events;
 pub mod events;
 mod resize;
 mod restart_all;
@@ -17,6 +18,5 @@ pub mod object;
 pub mod pod;
 pub mod node;
 pub mod node_events;
-pub mod pressure;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::format::quantities;
-use super::pressure::{Pressure, Shortage};
-use crate::model::node::{MachineFacts, Measured, NodeSettings, allocatable};
+use crate::model::eviction::Shortage;
+use crate::model::measured::Measured;
+use crate::model::node::{MachineFacts, NodeSettings, allocatable};
 use crate::model::overlay::Peer;
 use crate::model::pod_network::{NetworkStanding, PodNetwork};
 use crate::model::resources::{Amounts, count_quantity};
@@ -34,8 +35,8 @@ pub struct Report<'a> {
     pub facts: &'a MachineFacts,
     /// The latest measurements.
     pub measured: &'a Measured,
-    /// The shortages according to this and earlier measurements.
-    pub pressure: &'a Pressure,
+    /// What the node is short of, or was until a moment ago.
+    pub short_of: &'a BTreeSet<Shortage>,
     /// The runtime's health.
     pub runtime: &'a RuntimeState,
     /// The runtime's images.
@@ -179,7 +180,7 @@ fn conditions(report: &Report<'_>, previous: Option<&Node>, now: Timestamp) -> V
     let mut states = Vec::new();
     // Network providers set this condition; if this program is the provider, it sets it.
     states.extend(network_unavailable(&report.settings.network));
-    states.extend(pressures(report, now));
+    states.extend(pressures(report));
     states.push(ready(report));
     let reported = previous.and_then(|node| node.status.as_ref()?.conditions.as_deref());
     states
@@ -222,13 +223,12 @@ fn condition(state: State, reported: &[NodeCondition], now: Timestamp) -> NodeCo
     }
 }
 
-fn pressures(report: &Report<'_>, now: Timestamp) -> [State; 3] {
-    let state = |kind, shortage, short: (&'static str, &str), enough: (&'static str, &str)| {
-        let period = report.settings.pressure_transition;
-        let holds = report.pressure.is_under(shortage, period, now);
+fn pressures(report: &Report<'_>) -> [State; 3] {
+    let state = |shortage: Shortage, short: (&'static str, &str), enough: (&'static str, &str)| {
+        let holds = report.short_of.contains(&shortage);
         let (reason, message) = if holds { short } else { enough };
         State {
-            kind,
+            kind: shortage.condition(),
             holds,
             reason,
             message: message.to_owned(),
@@ -236,7 +236,6 @@ fn pressures(report: &Report<'_>, now: Timestamp) -> [State; 3] {
     };
     [
         state(
-            "MemoryPressure",
             Shortage::Memory,
             (
                 "KubeletHasInsufficientMemory",
@@ -248,13 +247,11 @@ fn pressures(report: &Report<'_>, now: Timestamp) -> [State; 3] {
             ),
         ),
         state(
-            "DiskPressure",
             Shortage::Disk,
             ("KubeletHasDiskPressure", "kubelet has disk pressure"),
             ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ),
         state(
-            "PIDPressure",
             Shortage::Pids,
             (
                 "KubeletHasInsufficientPID",
@@ -367,20 +364,20 @@ fn node_info(report: &Report<'_>) -> NodeSystemInfo {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::model::node::{FsUsage, Threshold};
+    use crate::model::measured::FsUsage;
     use crate::model::overlay::Backend;
     use crate::model::resources::Bytes;
+    use crate::model::threshold::Threshold;
 
     /// The machine on which the kubelet v1.36.2 was recorded.
     struct Machine {
         facts: MachineFacts,
         measured: Measured,
-        pressure: Pressure,
+        short_of: BTreeSet<Shortage>,
         runtime: RuntimeState,
         images: Vec<ObservedImage>,
         settings: NodeSettings,
@@ -392,7 +389,7 @@ mod tests {
             let report = Report {
                 facts: &self.facts,
                 measured: &self.measured,
-                pressure: &self.pressure,
+                short_of: &self.short_of,
                 runtime: &self.runtime,
                 images: &self.images,
                 settings: &self.settings,
@@ -450,8 +447,9 @@ mod tests {
                 imagefs: Some(disk),
                 pids_max: 32768,
                 pids_used: 100,
+                ..Measured::default()
             },
-            pressure: Pressure::default(),
+            short_of: BTreeSet::new(),
             runtime: RuntimeState {
                 reachable: Some(Ok(())),
                 runtime_fault: None,
@@ -484,7 +482,6 @@ mod tests {
                     .into_iter()
                     .map(|(signal, threshold)| (signal.to_owned(), threshold))
                     .collect(),
-                pressure_transition: Duration::from_secs(300),
                 max_images: 2,
                 port: 10250,
                 network: PodNetwork {
@@ -811,18 +808,12 @@ mod tests {
         };
         let mut machine = machine();
         let mut last = machine.report(None, "2026-11-20T08:00:00Z");
-        let mut at = |machine: &mut Machine, time: &str| {
+        let mut at = |machine: &Machine, time: &str| {
             let now = format!("2026-11-20T{time}Z");
-            machine.pressure = machine.pressure.after(
-                &machine.measured,
-                machine.facts.memory,
-                &machine.settings,
-                now.parse().unwrap(),
-            );
             last = machine.report(Some(&last), &now);
             last.clone()
         };
-        let node = at(&mut machine, "08:00:10");
+        let node = at(&machine, "08:00:10");
         let calm = reported("False", "KubeletHasSufficientMemory", "08:00:00");
         assert_eq!(since(&node, "MemoryPressure"), calm);
         assert_eq!(
@@ -830,8 +821,8 @@ mod tests {
             reported("True", "KubeletReady", "08:00:00")
         );
 
-        machine.measured.memory_available = Bytes(1);
-        let node = at(&mut machine, "08:00:20");
+        machine.short_of.insert(Shortage::Memory);
+        let node = at(&machine, "08:00:20");
         let short = reported("True", "KubeletHasInsufficientMemory", "08:00:20");
         assert_eq!(since(&node, "MemoryPressure"), short);
         // Memory pressure neither makes a node unready nor affects its other conditions.
@@ -841,9 +832,9 @@ mod tests {
         );
         assert_eq!(since(&node, "DiskPressure").0, "False");
 
-        machine.measured.memory_available = Bytes(20_000_000 * 1024);
-        assert_eq!(since(&at(&mut machine, "08:05:19"), "MemoryPressure"), short);
-        let node = at(&mut machine, "08:05:20");
+        assert_eq!(since(&at(&machine, "08:05:19"), "MemoryPressure"), short);
+        machine.short_of.clear();
+        let node = at(&machine, "08:05:20");
         let calm = reported("False", "KubeletHasSufficientMemory", "08:05:20");
         assert_eq!(since(&node, "MemoryPressure"), calm);
         assert_eq!(

@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
 use crate::model::event::EventType;
+use crate::model::eviction::Starved;
 use crate::model::memory::QosCgroups;
 use crate::model::node::CgroupVersion;
 
@@ -72,6 +73,15 @@ pub fn shutdown(begins: bool) -> NodeEvent {
         "NodeShutdown",
         format!("Shutdown manager detected shutdown {what}"),
     )
+}
+
+/// The event that pods have to give back what the node is short of (`pkg/kubelet/eviction/eviction_manager.go`).
+pub fn eviction(starved: Starved) -> NodeEvent {
+    NodeEvent {
+        kind: EventType::Warning,
+        reason: "EvictionThresholdMet",
+        message: format!("Attempting to reclaim {}", starved.as_str()),
+    }
 }
 
 /// The changes from one report of the node to the next. Pressures are emitted for the first report, too.

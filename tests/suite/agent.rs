@@ -27,11 +27,12 @@ use gantry::cri::Runtime;
 use gantry::identity::clients::Clients;
 use gantry::model::api::{CutOffStart, TrustBundles};
 use gantry::model::collector::Collector;
+use gantry::model::eviction::EvictionPolicy;
+use gantry::model::measured::{FsUsage, Measured};
 use gantry::model::memory::Memory;
-use gantry::model::node::{
-    CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
-};
-use gantry::model::pod::{Desired, DnsConfig, PodName};
+use gantry::model::node::{CgroupDriver, CgroupLayout, MachineFacts, NodePolicy, NodeSettings};
+use gantry::model::pod::{Desired, DnsConfig, PodName, PodUid};
+use gantry::model::pods_use::{PodUse, PodsUse, Wanted};
 use gantry::model::pull_policy::Verification;
 use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
@@ -39,6 +40,7 @@ use gantry::model::runtime::Snapshot;
 use gantry::model::shutdown::{ShutdownPeriods, ShutdownProgress};
 use gantry::model::user_range::IdPool;
 use gantry::source::checkpoint::seal::Keyhole;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -87,6 +89,8 @@ pub(crate) struct Machine {
     pub logind: Option<FakeLogind>,
     /// How much time pods get then.
     pub shutdown: ShutdownPeriods,
+    /// When pods have to make room.
+    pub eviction: EvictionPolicy,
     /// Where traces go.
     pub collector: Option<Collector>,
     agent: Option<Agent>,
@@ -164,6 +168,7 @@ impl Machine {
             stop_signals: false,
             logind: None,
             shutdown: ShutdownPeriods::default(),
+            eviction: EvictionPolicy::default(),
             collector: None,
             agent: None,
             _stopwatch: Stopwatch(Instant::now()),
@@ -214,6 +219,34 @@ impl Machine {
 
     pub(crate) async fn start(&mut self) {
         self.agent = Some(Agent::start(self).await);
+    }
+
+    /// The machine is measured as it was at first but for this.
+    pub(crate) fn measures(&self, change: impl FnOnce(&mut Measured)) {
+        let (_, machine, _) = self.agent().wiring.measurements();
+        let mut new = measured();
+        new.at = Timestamp::now();
+        change(&mut new);
+        machine.send_replace(Arc::new(new));
+    }
+
+    /// What loop 1 needs to have measured.
+    pub(crate) fn wanted(&self) -> Wanted {
+        *self.agent().wiring.measurements().0.borrow()
+    }
+
+    /// What pods use is measured when it is wanted.
+    pub(crate) async fn uses(&self, pods: &[(&str, PodUse)]) {
+        let is_wanted = |machine: &Machine| machine.wanted().pods_since.is_some();
+        self.until("what pods use is wanted", is_wanted).await;
+        let (_, _, out) = self.agent().wiring.measurements();
+        let pods = pods
+            .iter()
+            .map(|(uid, used)| (PodUid((*uid).to_owned()), used.clone()));
+        out.send_replace(Arc::new(PodsUse {
+            at: Timestamp::now(),
+            pods: pods.collect(),
+        }));
     }
 
     /// Gives an agent credentials that has none.
@@ -531,6 +564,7 @@ impl Agent {
                 apparmor: machine.apparmor,
                 stop_signals: machine.stop_signals,
                 shutdown: machine.shutdown.clone(),
+                eviction: machine.eviction.clone(),
                 ..policy(root)
             },
             settings: NodeSettings {
@@ -603,6 +637,7 @@ fn policy(root: &Path) -> NodePolicy {
         masked_paths: Vec::new(),
         republish: Duration::from_secs(60),
         shutdown: Default::default(),
+        eviction: Default::default(),
     }
 }
 
@@ -614,11 +649,12 @@ fn measured() -> Measured {
         inodes_free: 900_000,
     };
     Measured {
+        memory: Bytes(8 * GIB),
         memory_available: Bytes(6 * GIB),
         nodefs,
-        imagefs: None,
         pids_max: 32768,
         pids_used: 100,
+        ..Measured::default()
     }
 }
 

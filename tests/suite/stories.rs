@@ -18,6 +18,7 @@ mod driven_volumes;
 mod drivers;
 mod endings;
 mod env_files;
+mod evictions;
 mod exec_plugins;
 mod faults;
 mod foreign_changes;

@@ -9,7 +9,8 @@ use network::{bridges, cni, forwarding};
 use super::findings::{Clock, Findings};
 use super::verdict::{Check, failure, good, warning};
 use crate::config::Config;
-use crate::model::node::{CgroupVersion, Threshold};
+use crate::model::node::CgroupVersion;
+use crate::model::threshold::Threshold;
 
 /// All checks, in the order in which a user would work through them.
 pub fn judge(findings: &Findings, config: &Config) -> Vec<Check> {
@@ -160,7 +161,7 @@ fn crossed(threshold: Option<&Threshold>, free: i64, all: i64) -> bool {
     )]
     match threshold {
         None => false,
-        Some(Threshold::Quantity(least)) => free < *least,
+        Some(Threshold::Quantity(least) | Threshold::Decimal(least)) => free < *least,
         Some(Threshold::Fraction(least)) => all > 0 && (free as f64) < *least * (all as f64),
     }
 }

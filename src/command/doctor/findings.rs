@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::node::Init;
-use crate::model::node::{CgroupDriver, CgroupVersion, FsUsage};
+use crate::model::measured::FsUsage;
+use crate::model::node::{CgroupDriver, CgroupVersion};
 
 /// Everything that the checks read, without any judgment.
 #[derive(Debug, Clone, PartialEq)]

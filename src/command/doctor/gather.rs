@@ -14,7 +14,8 @@ use super::runtime;
 use crate::cgroup;
 use crate::config::Config;
 use crate::config::node::Init;
-use crate::model::node::{CgroupVersion, FsUsage};
+use crate::model::measured::FsUsage;
+use crate::model::node::CgroupVersion;
 use crate::model::resources::Bytes;
 
 /// The plugins of gantry's network.

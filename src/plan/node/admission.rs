@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::NodeView;
+use super::{NodeView, evict};
 use crate::model::api::{ApiNode, has_final_phase};
+use crate::model::eviction::NodePressure;
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Provenance, Source};
 use crate::plan::admit::{self, Protection, Refusal, Room};
@@ -40,7 +41,7 @@ pub(super) fn has_ended_in_api(pod: &Pod) -> bool {
 
 impl NodeView<'_> {
     /// Decides about each pod that is not admitted yet, in the order of their names.
-    pub(super) fn verdicts(&self, now: Timestamp) -> Vec<(Arc<Pod>, Verdict)> {
+    pub(super) fn verdicts(&self, pressure: &NodePressure, now: Timestamp) -> Vec<(Arc<Pod>, Verdict)> {
         let pods = self.desired.pods().filter(|pod| !self.has_ended(pod));
         // A pod that is being deleted takes room until it is gone, and is not rejected.
         let (admitted, new): (Vec<_>, Vec<_>) =
@@ -52,7 +53,7 @@ impl NodeView<'_> {
         for pod in new {
             let admission = match self.shutting_down {
                 Some(_) => Err(shutting_down()),
-                None => self.admit(pod, &admitted, marks.as_ref()),
+                None => evict::admit(pod, pressure).and_then(|()| self.admit(pod, &admitted, marks.as_ref())),
             };
             let verdict = match admission {
                 Ok(()) => {

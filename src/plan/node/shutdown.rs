@@ -184,6 +184,16 @@ impl NodeView<'_> {
         own.chain(others).collect()
     }
 
+    /// The pods that run and whose end has not begun.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        let nothing = ObservedPod::default();
+        self.desired.pods().filter(move |pod| {
+            let name = self.snapshot.pods.get(&pod.name);
+            let seen = name.and_then(|name| name.uids.get(&pod.uid)).unwrap_or(&nothing);
+            matches!(self.state(pod, seen), Some(State::Runs(_)))
+        })
+    }
+
     /// `None`: the shutdown does not concern it, since it has ended for another reason, or does not run here.
     fn state<'a>(&self, pod: &'a Arc<Pod>, seen: &ObservedPod) -> Option<State<'a>> {
         let memory = self.remembered(pod);
@@ -204,26 +214,25 @@ impl NodeView<'_> {
     }
 }
 
-/// Ends the pods that are due, in the memory. Answers which have to be planned again.
-pub fn end_for_shutdown<'a>(
-    due: &'a [(Arc<Pod>, Timestamp)],
+/// Ends pods in the memory, for that reason and by then, where they have not ended for another one.
+pub fn end<'a>(
+    due: impl IntoIterator<Item = (&'a Arc<Pod>, &'a End, Timestamp)>,
     snapshot: &Snapshot,
     memory: &mut Memory,
     now: Timestamp,
-) -> impl Iterator<Item = &'a PodName> {
+) {
     let nothing = ObservedName::default();
-    for (pod, by) in due {
+    for (pod, end, by) in due {
         let observed = snapshot.pods.get(&pod.name).map_or(&nothing, AsRef::as_ref);
         let before = memory.pods.get(&pod.name);
         let mut own = restart::remembered(before.map(AsRef::as_ref), pod, observed, now);
         if let Some(before) = before.filter(|before| before.uid != pod.uid) {
             own.former = former(before, pod);
         }
-        own.ended.get_or_insert(End::Shutdown);
-        own.ends_by = Some(*by);
+        own.ended.get_or_insert_with(|| end.clone());
+        own.ends_by = Some(by);
         memory.pods.insert(pod.name.clone(), Arc::new(own));
     }
-    due.iter().map(|(pod, _)| &pod.name)
 }
 
 /// The machine is not shutting down any more: forgets the ends of static pods, which run again. Answers which they are.

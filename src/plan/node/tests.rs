@@ -1,5 +1,6 @@
 //! The node as a whole: tables of verdicts, and random days of a node with too little room.
 
+mod evict;
 mod shutdown;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ struct Node {
     decisions: NodeDecisions,
     node: ApiNode,
     shutting_down: Option<Timestamp>,
+    measured: Measured,
+    pods_use: PodsUse,
     limits: NodeLimits,
     policy: NodePolicy,
     now: Timestamp,
@@ -75,6 +78,8 @@ impl Node {
             decisions: NodeDecisions::default(),
             node: ApiNode::Present(Arc::default()),
             shutting_down: None,
+            measured: Measured::default(),
+            pods_use: PodsUse::default(),
             limits: NodeLimits {
                 allocatable: cpu(2000),
                 capacity: cpu(2000),
@@ -122,6 +127,8 @@ impl Node {
             decisions: &self.decisions,
             node: &self.node,
             shutting_down: self.shutting_down,
+            measured: &self.measured,
+            pods_use: &self.pods_use,
             limits: &self.limits,
             policy: &self.policy,
         }

@@ -10,6 +10,7 @@ use super::world::World;
 use crate::model::allocation;
 use crate::model::amounts;
 use crate::model::api::ApiNode;
+use crate::model::end::End;
 use crate::model::memory::{Memory, PodMemory};
 use crate::model::node::NodeLimits;
 use crate::model::pod::{Desired, Pod, PodName, RestartPolicy, Source, SourceSet};
@@ -160,8 +161,8 @@ impl World {
             self.with_view(desired, &before, |view| {
                 // What the other pod's memory would be is nobody's business here.
                 let own = shutdown.due.iter().filter(|(pod, _)| pod.name == sample::name());
-                let own: Vec<_> = own.cloned().collect();
-                node::end_for_shutdown(&own, view.snapshot, &mut memory, self.now).for_each(drop);
+                let own = own.map(|(pod, by)| (pod, &End::Shutdown, *by));
+                node::end(own, view.snapshot, &mut memory, self.now);
             });
             self.node.decisions.shutdown = Some(shutdown.shutdown);
         }
@@ -338,6 +339,8 @@ impl World {
             decisions: &self.node.decisions,
             node: &self.node.api_node(),
             shutting_down: self.node.shutting_down,
+            measured: &Default::default(),
+            pods_use: &Default::default(),
             limits: &self.node.limits,
             policy: &self.policy,
         })

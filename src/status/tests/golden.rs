@@ -16,8 +16,8 @@ use crate::model::resources::{Amounts, Bytes, Resources};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox};
 use crate::model::sample::{self, at, exited, instance, running, sandbox};
 use crate::model::step::{StepKind, Subject};
-use crate::status::events;
 use crate::status::pod::pod_status;
+use crate::status::{end_events, events};
 
 use RestartPolicy::{Always, Never, OnFailure};
 
@@ -412,8 +412,11 @@ fn a_pod_that_was_refused() {
     for (field, value) in summary(&status).as_object().unwrap() {
         assert_eq!(&recorded["final"][field], value, "{field}");
     }
-    assert_events("too-big", events::refusal(&memory, None).into_iter().collect());
-    assert_eq!(events::refusal(&memory, Some(&status)), None);
+    assert_events(
+        "too-big",
+        end_events::refusal(&memory, None).into_iter().collect(),
+    );
+    assert_eq!(end_events::refusal(&memory, Some(&status)), None);
 }
 
 fn error(reason: &'static str, message: &str) -> StepError {

@@ -7,6 +7,7 @@ mod content;
 mod cut_off;
 mod debugging;
 mod endpoints;
+mod evictions;
 mod faults;
 mod node;
 mod numbers;
@@ -87,6 +88,8 @@ pub fn disturbed() -> Vec<Story> {
     vec![
         story!(numbers::pods_and_node_are_measured_as_by_the_kubelet),
         story!(top::kubectl_top_shows_what_the_kernel_counts),
+        story!(evictions::who_uses_most_beyond_its_request_makes_room),
+        story!(evictions::a_pod_that_exceeds_its_limit_of_the_disk_goes),
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(cut_off::a_runtime_class_names_the_handler),

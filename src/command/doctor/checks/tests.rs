@@ -8,7 +8,8 @@ use crate::config::layers::{Layers, flag};
 use crate::config::node::Init;
 use crate::config::resolve::resolve;
 use crate::config::surroundings::ConfigContext;
-use crate::model::node::{CgroupDriver, FsUsage};
+use crate::model::measured::FsUsage;
+use crate::model::node::CgroupDriver;
 use crate::model::resources::Bytes;
 
 fn config(flags: &[(&str, &str)]) -> Config {

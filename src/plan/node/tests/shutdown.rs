@@ -22,14 +22,14 @@ impl Node {
         self.runs(&pod);
     }
 
-    fn observed(&mut self, pod: &str) -> &mut ObservedPod {
+    pub(super) fn observed(&mut self, pod: &str) -> &mut ObservedPod {
         let name = PodName::new("ns", pod);
         let observed = Arc::make_mut(self.snapshot.pods.get_mut(&name).unwrap());
         observed.uids.values_mut().next().unwrap()
     }
 
     /// The end of a pod is done with.
-    fn ends(&mut self, pod: &str) {
+    pub(super) fn ends(&mut self, pod: &str) {
         for sandbox in &mut self.observed(pod).sandboxes {
             sandbox.ready = false;
         }
@@ -43,8 +43,8 @@ impl Node {
     fn shuts_down(&mut self) -> ShutdownPlan {
         let plan = plan(self.view(), self.now);
         let shutdown = plan.shutdown.expect("the machine is shutting down");
-        let all = end_for_shutdown(&shutdown.due, &self.snapshot, &mut self.memory, self.now).count();
-        assert_eq!(all, shutdown.due.len());
+        let due = shutdown.due.iter().map(|(pod, by)| (pod, &End::Shutdown, *by));
+        end(due, &self.snapshot, &mut self.memory, self.now);
         self.decisions.shutdown = Some(shutdown.shutdown.clone());
         shutdown
     }

@@ -97,6 +97,7 @@ impl Node {
             .unwrap_or_else(sample::name);
         let memory = Memory {
             pods: BTreeMap::from([(name, Arc::new(self.memory.clone()))]),
+            ..Memory::default()
         };
         let all = list(&Known {
             root: Path::new(ROOT),

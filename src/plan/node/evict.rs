@@ -1,0 +1,327 @@
+//! Evictions: which pods have to make room on a node that is short of memory, disk or processes, and which have taken more
+//! of its disk than their limits allow (Kubernetes: *Node-pressure Eviction*;
+//! `pkg/kubelet/eviction/eviction_manager.go`).
+//!
+//! A round makes room once: what pods use is measured, one pod ends, and when it is gone the machine is measured again.
+//! Rounds follow each other until there is enough. Critical pods, which all static pods are, stay.
+
+mod limits;
+mod message;
+mod rank;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::NodeView;
+use super::pressure::Crossed;
+use crate::model::end::{End, EvictionCause};
+use crate::model::eviction::{EvictionThreshold, NodePressure, Shortage, Starved};
+use crate::model::memory::Remains;
+use crate::model::placement::Placement;
+use crate::model::pod::{Pod, PodName, PodUid};
+use crate::model::pods_use::Wanted;
+use crate::model::reason;
+use crate::model::resources::Qos;
+use crate::plan::admit::Refusal;
+use crate::plan::cgroup::is_critical;
+use crate::plan::placement::tolerates_scheduling;
+
+/// How often what pods with limits keep on the disk is looked at (`evictionMonitoringPeriod` in `pkg/kubelet`).
+const MONITORED: Duration = Duration::from_secs(10);
+/// How long the next pod waits for the end of the one before (`podCleanupTimeout`).
+const CLEANED_UP: Duration = Duration::from_secs(30);
+/// How long a round waits for what pods use before it begins anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What pods have that must go at once (`immediateEvictionGracePeriodSeconds`).
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// How far the node's evictions have come. Losing it is harmless: what has ended is seen, and a round begins anew.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Evictions {
+    crossed: Crossed,
+    round: Round,
+    /// What pods used when their limits were looked at last.
+    limits_seen: Timestamp,
+    attempt: Option<(Starved, Timestamp)>,
+}
+
+/// What a round waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Round {
+    /// Nothing is being done.
+    #[default]
+    Rests,
+    /// What pods use, measured since then; until the second moment.
+    Ranks(Timestamp, Timestamp),
+    /// The end of these pods, until then.
+    Ends(BTreeMap<PodUid, PodName>, Timestamp),
+    /// A measurement of the machine since then.
+    Measures(Timestamp),
+    /// That moment: no pod can be evicted.
+    Waits(Timestamp),
+}
+
+/// What there is to do about evictions.
+#[derive(Debug)]
+pub struct EvictionPlan {
+    /// How far it has come.
+    pub evictions: Evictions,
+    /// The node's conditions.
+    pub pressure: NodePressure,
+    /// The pods whose end begins now.
+    pub due: Vec<Evicted>,
+    /// What has to be measured before it goes on.
+    pub wanted: Wanted,
+    /// When it goes on though nothing else happens.
+    pub(super) wake_at: Option<Timestamp>,
+}
+
+/// A pod that has to go.
+#[derive(Debug)]
+pub struct Evicted {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Why it ends.
+    pub end: End,
+    /// When its end has to be over.
+    pub by: Timestamp,
+    /// The signal, as in the kubelet's metric `kubelet_evictions`.
+    pub signal: &'static str,
+}
+
+impl NodeView<'_> {
+    /// Decides about evictions. Linear in the number of pods, sorted where one of them must go.
+    pub(super) fn evictions(&self, now: Timestamp) -> EvictionPlan {
+        let (policy, before) = (&self.policy.eviction, &self.decisions.evictions);
+        let mut state = Evictions {
+            crossed: before.crossed.after(self.measured, policy),
+            ..before.clone()
+        };
+        let mut due = Vec::new();
+        if self.snapshot.listed && self.shutting_down.is_none() {
+            // An agent before this one may have begun.
+            if before.crossed == Crossed::default() {
+                let ending: BTreeMap<_, _> = self.being_evicted().collect();
+                if !ending.is_empty() {
+                    state.round = Round::Ends(ending, later(now, CLEANED_UP));
+                }
+            }
+            state.round = self.advanced(&state.round, now);
+            due = self.over_their_limits(&mut state, now);
+            if due.is_empty() {
+                due.extend(self.next_of_round(&mut state, now));
+            }
+            if !due.is_empty() {
+                let pods = due.iter().map(|one| (one.pod.uid.clone(), one.pod.name.clone()));
+                state.round = Round::Ends(pods.collect(), later(now, CLEANED_UP));
+            }
+        }
+        let watched = self.watched();
+        EvictionPlan {
+            pressure: NodePressure {
+                short_of: state.crossed.short_of(policy, now),
+                attempt: state.attempt,
+            },
+            wanted: self.wanted(&state, watched, now),
+            wake_at: self.goes_on_at(&state, watched, now),
+            due,
+            evictions: state,
+        }
+    }
+
+    /// The round, after what it waited for.
+    fn advanced(&self, round: &Round, now: Timestamp) -> Round {
+        match round {
+            Round::Ends(pods, until) => {
+                let all_gone = pods.iter().all(|(uid, name)| self.is_gone(name, uid));
+                match all_gone || now >= *until {
+                    true => Round::Measures(now),
+                    false => round.clone(),
+                }
+            }
+            Round::Measures(since) if self.measured.at >= *since => Round::Rests,
+            Round::Waits(until) if now >= *until => Round::Measures(now),
+            Round::Rests | Round::Ranks(..) | Round::Measures(_) | Round::Waits(_) => round.clone(),
+        }
+    }
+
+    /// The pods whose eviction is on disk and not over.
+    fn being_evicted(&self) -> impl Iterator<Item = (PodUid, PodName)> {
+        let all = self.snapshot.pods.iter();
+        let all =
+            all.flat_map(|(name, observed)| observed.uids.iter().map(move |(uid, seen)| (name, uid, seen)));
+        let ending = all.filter(|(_, _, seen)| {
+            let checkpoint = seen.checkpoint.as_ref();
+            let end = checkpoint.and_then(|checkpoint| checkpoint.ended.as_ref());
+            seen.lives() && matches!(end, Some(End::Evicted { .. }))
+        });
+        ending.map(|(name, uid, _)| (uid.clone(), name.clone()))
+    }
+
+    /// The pods that take more of the disk than they may, once for each time that it is measured.
+    fn over_their_limits(&self, state: &mut Evictions, now: Timestamp) -> Vec<Evicted> {
+        let measured = self.pods_use;
+        let is_news =
+            measured.at > state.limits_seen && measured.pods.values().any(|own| own.storage.is_some());
+        if !self.policy.eviction.limits_storage || !is_news {
+            return Vec::new();
+        }
+        state.limits_seen = measured.at;
+        let by = later(now, AT_ONCE);
+        let over = self.running().filter(|pod| !is_critical(pod)).filter_map(|pod| {
+            let exceeded = limits::exceeded(pod, measured.pods.get(&pod.uid)?, self.measured.disks)?;
+            let end = End::Evicted {
+                message: exceeded.message().to_owned(),
+                cause: EvictionCause::Limit,
+                annotations: BTreeMap::new(),
+            };
+            Some(Evicted {
+                pod: Arc::clone(pod),
+                end,
+                by,
+                signal: exceeded.signal(),
+            })
+        });
+        over.collect()
+    }
+
+    /// The pod that goes next, if one has to and it is known which.
+    fn next_of_round(&self, state: &mut Evictions, now: Timestamp) -> Option<Evicted> {
+        let met = state.crossed.met(&self.policy.eviction);
+        let Some(first) = met.first() else {
+            state.attempt = None;
+            if matches!(state.round, Round::Ranks(..) | Round::Waits(_)) {
+                state.round = Round::Rests;
+            }
+            return None;
+        };
+        if state.round == Round::Rests {
+            state.attempt = Some((first.signal.starved(), now));
+            state.round = Round::Ranks(self.measured.at, later(now, PATIENCE));
+        }
+        let Round::Ranks(since, until) = state.round else {
+            return None;
+        };
+        if self.pods_use.at < since {
+            if now >= until {
+                state.round = Round::Waits(later(now, MONITORED));
+            }
+            return None;
+        }
+        let next = self.ranked(first, &met, now);
+        if next.is_none() {
+            state.round = Round::Waits(later(now, MONITORED));
+        }
+        next
+    }
+
+    fn ranked(
+        &self,
+        first: &EvictionThreshold,
+        met: &[&EvictionThreshold],
+        now: Timestamp,
+    ) -> Option<Evicted> {
+        let running = self.running().filter(|pod| !is_critical(pod));
+        let mut pods: Vec<Arc<Pod>> = running.map(|pod| self.allotted(pod)).collect();
+        rank::rank(&mut pods, first.signal, self.measured.disks, self.pods_use);
+        let pod = pods.into_iter().next()?;
+        let used = self.pods_use.pods.get(&pod.uid);
+        let (message, annotations) = message::message(&pod, first.signal.starved(), met, self.measured, used);
+        let grace = match first.is_hard() {
+            true => AT_ONCE,
+            // A grace period of zero is one second, as wherever a pod ends.
+            false => self
+                .policy
+                .eviction
+                .max_pod_grace
+                .unwrap_or(pod.grace)
+                .max(AT_ONCE),
+        };
+        Some(Evicted {
+            end: End::Evicted {
+                message,
+                cause: EvictionCause::Pressure,
+                annotations,
+            },
+            by: later(now, grace),
+            signal: first.signal.as_str(),
+            pod,
+        })
+    }
+
+    fn wanted(&self, state: &Evictions, watched: bool, now: Timestamp) -> Wanted {
+        let looked_at = later(self.pods_use.at, MONITORED);
+        let for_limits = (watched && looked_at <= now).then_some(looked_at);
+        let (for_round, of_disk) = match (&state.round, state.attempt) {
+            (Round::Ranks(since, _), Some((starved, _))) => (
+                Some(*since),
+                matches!(starved, Starved::Storage | Starved::Inodes),
+            ),
+            _ => (None, false),
+        };
+        let machine = match state.round {
+            Round::Measures(since) => Some(since),
+            _ => state.crossed.outdated_since(&self.policy.eviction, now),
+        };
+        Wanted {
+            machine_since: machine,
+            pods_since: for_limits.max(for_round),
+            with_storage: for_limits.is_some() || of_disk,
+        }
+    }
+
+    fn goes_on_at(&self, state: &Evictions, watched: bool, now: Timestamp) -> Option<Timestamp> {
+        let of_round = match &state.round {
+            Round::Ranks(_, until) | Round::Ends(_, until) | Round::Waits(until) => Some(*until),
+            Round::Rests | Round::Measures(_) => None,
+        };
+        let looked_at = watched.then(|| later(self.pods_use.at, MONITORED));
+        let changes = state.crossed.changes_at(&self.policy.eviction, now);
+        let all = [of_round, looked_at, changes].into_iter().flatten();
+        all.filter(|at| *at > now).min()
+    }
+
+    /// Whether a pod has a limit that nothing but looking at it enforces.
+    fn watched(&self) -> bool {
+        let mut pods = self.running();
+        self.policy.eviction.limits_storage && pods.any(|pod| !is_critical(pod) && limits::has_limit(pod))
+    }
+
+    /// Whether nothing of the pod runs, and its volumes are gone.
+    fn is_gone(&self, name: &PodName, uid: &PodUid) -> bool {
+        let seen = self.snapshot.pods.get(name).and_then(|name| name.uids.get(uid));
+        let lives = seen.is_some_and(|seen| seen.lives());
+        let own = self.memory.pods.get(name).filter(|own| own.uid == *uid);
+        !lives && own.is_none_or(|own| own.remains != Remains::Everything)
+    }
+}
+
+/// Whether a node that is short of something takes the pod (`Admit` in `pkg/kubelet/eviction/eviction_manager.go`).
+pub(super) fn admit(pod: &Pod, pressure: &NodePressure) -> Result<(), Refusal> {
+    let is_of_memory = pressure.short_of.len() == 1 && pressure.short_of.contains(&Shortage::Memory);
+    let memory_matters = |pod: &Pod| pod.qos == Qos::BestEffort && !is_prepared(&pod.placement);
+    if pressure.short_of.is_empty() || is_critical(pod) || is_of_memory && !memory_matters(pod) {
+        return Ok(());
+    }
+    let conditions: Vec<_> = pressure
+        .short_of
+        .iter()
+        .map(|shortage| shortage.condition())
+        .collect();
+    Err(Refusal {
+        reason: reason::pod::EVICTED.to_owned(),
+        message: format!("The node had condition: [{}]. ", conditions.join(" ")),
+    })
+}
+
+/// Whether the pod tolerates the taint of nodes that are short of memory.
+fn is_prepared(placement: &Placement) -> bool {
+    tolerates_scheduling(placement, "node.kubernetes.io/memory-pressure")
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}

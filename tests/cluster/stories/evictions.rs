@@ -1,0 +1,153 @@
+//! A node that is short of memory, and a pod that takes too much of its disk.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::control_plane::wait_node_ready;
+use crate::node::{LONG, here};
+use crate::objects::{IDLE, condition, pod};
+use crate::wait::wait_for;
+
+/// How much memory pods have together, in MiB; a quarter of it has to be free.
+const MEMORY: u64 = 400;
+
+/// The agent's configuration of this story; that of the others is put back in the end.
+struct Configured(String);
+
+impl Configured {
+    fn new(cluster: &mut Cluster) -> Configured {
+        let path = here("kubelet.yaml");
+        let before = std::fs::read_to_string(&path).expect("the agent's configuration");
+        let all = std::fs::read_to_string("/proc/meminfo").expect("proc(5) is mounted");
+        let kibibytes = all
+            .split_ascii_whitespace()
+            .nth(1)
+            .and_then(|total| total.parse::<u64>().ok());
+        let reserved = kibibytes.expect("the machine's memory") - MEMORY * 1024;
+        let new = before.replace(
+            "memory.available: 0%",
+            &format!("memory.available: {}Mi", MEMORY / 4),
+        );
+        assert_ne!(before, new);
+        let more =
+            format!("systemReserved: {{memory: {reserved}Ki}}\nevictionPressureTransitionPeriod: 5s\n");
+        std::fs::write(&path, new + &more).expect("a private directory");
+        cluster.node.stop_agent();
+        cluster.node.start_agent();
+        wait_node_ready(&cluster.api);
+        Configured(before)
+    }
+
+    fn end(self, cluster: &mut Cluster) {
+        drop(self);
+        cluster.node.stop_agent();
+        cluster.node.start_agent();
+        wait_node_ready(&cluster.api);
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        let written = std::fs::write(here("kubelet.yaml"), &self.0);
+        // A second panic would end all stories.
+        if !std::thread::panicking() {
+            written.expect("a private directory");
+        }
+    }
+}
+
+fn asking(name: &str, script: &str, memory: &str) -> Value {
+    let mut object = pod(name, script);
+    object["spec"]["containers"][0]["resources"] = json!({"requests": {"memory": memory}});
+    object
+}
+
+fn wait_evicted(cluster: &Cluster, name: &str) -> Value {
+    cluster.wait("pods", name, "evicted", |pod| {
+        pod["status"]["phase"] == "Failed" && pod["status"]["reason"] == "Evicted"
+    })
+}
+
+fn wait_condition(cluster: &Cluster, status: &str) {
+    let what = format!("MemoryPressure {status}");
+    cluster.api.wait("/api/v1/nodes/node-1", &what, LONG, |node| {
+        condition(node, "MemoryPressure")["status"] == status
+    });
+}
+
+pub fn who_uses_most_beyond_its_request_makes_room(cluster: &mut Cluster) {
+    let configured = Configured::new(cluster);
+    cluster.create("pods", &asking("calm", IDLE, "64Mi"));
+    cluster.wait_running("calm");
+    let fill = "dd if=/dev/zero of=/mem/file bs=1M count=330 2>/dev/null; cat /proc/uptime; sleep 100000";
+    let mut hungry = asking("hungry", fill, "32Mi");
+    hungry["spec"]["volumes"] = json!([{"name": "mem", "emptyDir": {"medium": "Memory"}}]);
+    hungry["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "mem", "mountPath": "/mem"}]);
+    cluster.create("pods", &hungry);
+    let evicted = wait_evicted(cluster, "hungry");
+    let message = evicted["status"]["message"].as_str().unwrap_or_default();
+    let begins = "The node was low on resource: memory. Threshold quantity: 100Mi, available: ";
+    assert!(message.starts_with(begins), "{message}");
+    assert!(
+        message.contains("request is 32Mi, has larger consumption of memory. "),
+        "{message}"
+    );
+    assert_eq!(
+        condition(&evicted, "DisruptionTarget")["reason"],
+        "TerminationByKubelet"
+    );
+    wait_condition(cluster, "True");
+    // The control plane follows with a taint, which keeps others away; what names the node itself is rejected.
+    cluster.api.wait("/api/v1/nodes/node-1", "tainted", LONG, |node| {
+        let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
+        taints.any(|taint| taint["key"] == "node.kubernetes.io/memory-pressure")
+    });
+    wait_for("the node's event", LONG, || {
+        let events = cluster.api.list("/api/v1/namespaces/default/events")?;
+        let mut reasons = events
+            .iter()
+            .map(|event| event["reason"].as_str().unwrap_or_default());
+        reasons
+            .any(|reason| reason == "EvictionThresholdMet")
+            .then_some(())
+            .ok_or_else(|| format!("{events:?}"))
+    });
+    wait_condition(cluster, "False");
+    let calm = cluster.wait_running("calm");
+    assert_eq!(calm["status"]["containerStatuses"][0]["restartCount"], 0);
+    configured.end(cluster);
+}
+
+pub fn a_pod_that_exceeds_its_limit_of_the_disk_goes(cluster: &mut Cluster) {
+    let write = "dd if=/dev/zero of=/data/file bs=1M count=24 2>/dev/null; sleep 100000";
+    let mut volume = pod("volume", write);
+    volume["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {"sizeLimit": "16Mi"}}]);
+    volume["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    cluster.create("pods", &volume);
+    let log = "while :; do head -c 100000 /dev/zero | tr '\\0' a | fold -w 1000; done | head -c 24000000; sleep 100000";
+    let mut logs = pod("logs", log);
+    logs["spec"]["containers"][0]["resources"] = json!({"limits": {"ephemeral-storage": "16Mi"}});
+    cluster.create("pods", &logs);
+    let mut within = pod("within", IDLE);
+    within["spec"]["containers"][0]["resources"] = json!({"limits": {"ephemeral-storage": "16Mi"}});
+    cluster.create("pods", &within);
+    let evicted = wait_evicted(cluster, "volume");
+    assert_eq!(
+        evicted["status"]["message"],
+        "Usage of EmptyDir volume \"data\" exceeds the limit \"16Mi\". "
+    );
+    let evicted = wait_evicted(cluster, "logs");
+    assert_eq!(
+        evicted["status"]["message"],
+        "Pod ephemeral local storage usage exceeds the total limit of containers 16Mi. "
+    );
+    assert!(condition(&evicted, "DisruptionTarget").is_null(), "{evicted}");
+    crate::node::stays("a pod within its limit", Duration::from_secs(2), || {
+        let within = cluster.api.get(&cluster.at("pods", "within"))?;
+        (within["status"]["phase"] == "Running")
+            .then_some(())
+            .ok_or_else(|| within["status"].to_string())
+    });
+}
