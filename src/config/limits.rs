@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::checks::Checks;
 use super::raw::KubeletConfiguration;
 use super::surroundings::span;
-use super::{Cgroups, Enforce, Eviction, amounts};
+use super::{Cgroups, Enforce, Eviction, amounts, reserved};
 use crate::model::duration::Span;
 use crate::model::node::{CgroupDriver, Threshold};
 
@@ -59,6 +59,9 @@ pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut
         enforce: enforce.collect(),
         system_reserved: written.system_reserved_cgroup.clone(),
         kube_reserved: written.kube_reserved_cgroup.clone(),
+        single_process_oom_kill: written.single_process_oom_kill,
+        qos_reserved: reserved::qos_reserved(written, checks),
+        memory_qos: reserved::memory_qos(written, checks),
         refuse_v1: written.fail_cgroup_v1 == Some(true),
     }
 }
@@ -73,6 +76,9 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
     };
     let system_reserved = amounts("systemReserved", &written.system_reserved);
     let kube_reserved = amounts("kubeReserved", &written.kube_reserved);
+    let reserved_cpus = reserved::system_cpus(written, checks);
+    let (system_reserved, kube_reserved) =
+        reserved::with_cpus(&reserved_cpus, system_reserved, kube_reserved);
     let hard = thresholds("evictionHard", &written.eviction_hard, checks);
     let soft = thresholds("evictionSoft", &written.eviction_soft, checks);
     let no_grace = BTreeMap::new();
@@ -98,6 +104,7 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
     Eviction {
         system_reserved,
         kube_reserved,
+        reserved_cpus,
         hard,
         soft: with_grace,
         minimum_reclaim: thresholds(

@@ -23,6 +23,8 @@ pub mod validate;
 pub mod enforce;
 pub mod credential_providers;
 pub mod limits;
+pub mod process;
+mod reserved;
 pub mod reach;
 mod member;
 mod traces;
@@ -32,6 +34,8 @@ pub mod log;
 mod tls;
 pub mod resolve;
 pub mod supported;
+mod tested;
+pub mod reference;
 pub mod node_api;
 pub mod offered;
 mod gates;
@@ -53,7 +57,9 @@ pub use error::ConfigError;
 pub use member::Member;
 
 use crate::model::collector::Collector;
+use crate::model::cpu_list::CpuList;
 use crate::model::feature_gate::FeatureGate;
+use crate::model::memory_rules::MemoryReservation;
 use crate::model::node::{CgroupDriver, Threshold};
 use crate::model::pull_policy::Verification;
 use crate::model::resources::{Amounts, Bytes};
@@ -91,6 +97,8 @@ pub struct Config {
     pub cgroups: Cgroups,
     /// Reserved resources and eviction.
     pub eviction: Eviction,
+    /// What the agent's own process gets.
+    pub process: process::Process,
     /// What every pod gets.
     pub pods: Pods,
     /// What the agent serves.
@@ -252,6 +260,12 @@ pub struct Cgroups {
     pub system_reserved: Option<String>,
     /// `kubeReservedCgroup`
     pub kube_reserved: Option<String>,
+    /// `singleProcessOOMKill`; `None`: true on cgroup v1, false on v2.
+    pub single_process_oom_kill: Option<bool>,
+    /// `qosReserved.memory` in percent.
+    pub qos_reserved: Option<i64>,
+    /// The feature gate `MemoryQoS` with `memoryThrottlingFactor` and `memoryReservationPolicy`.
+    pub memory_qos: Option<(f64, MemoryReservation)>,
     /// `failCgroupV1`; `gantry run` accepts cgroup v1 by default.
     pub refuse_v1: bool,
 }
@@ -278,6 +292,8 @@ pub struct Eviction {
     pub system_reserved: Amounts,
     /// `kubeReserved`, likewise.
     pub kube_reserved: Amounts,
+    /// `reservedSystemCPUs`, whose number replaces the reserved amounts of CPU; empty: none.
+    pub reserved_cpus: CpuList,
     /// `evictionHard` by signal.
     pub hard: BTreeMap<String, Threshold>,
     /// `evictionSoft` by signal, with the grace period.

@@ -9,7 +9,7 @@
 //!
 //! Decisions of the same kind belong here: eviction under pressure and preemption (whom to end, a further verdict of
 //! [`Verdict`], kept in the memory as [`crate::model::end::End`]), collection of images (a list of images beside
-//! [`NodePlan::qos_cgroups`]), and the ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
+//! [`NodePlan::cgroups`]), and the ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
 
 mod admission;
 mod apply;
@@ -31,10 +31,12 @@ pub use shutdown::{Shutdown, ShutdownPlan, end_for_shutdown, resume};
 
 use super::admit::Refusal;
 use super::cgroup;
+use super::reserved::reserved_cgroups;
 use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
 use crate::model::node::{NodeLimits, NodePolicy};
+use crate::model::node_cgroups::NodeCgroups;
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::request::CgroupSetting;
 use crate::model::runtime::Snapshot;
@@ -88,8 +90,9 @@ pub struct NodePlan {
     /// For each pod that is not admitted yet, in the order in which they were decided; `None` before the runtime is listed,
     /// when it is not known which pods run already.
     pub verdicts: Option<Vec<(Arc<Pod>, Verdict)>>,
-    /// What the cgroups above the pods should hold; none where pods have no cgroups of their own.
-    pub qos_cgroups: Vec<CgroupSetting>,
+    /// What the cgroups above the pods should hold (none where pods have no cgroups of their own), and those of the
+    /// machine's own programs.
+    pub cgroups: NodeCgroups,
     /// What a shutdown of the machine needs, while there is one.
     pub shutdown: Option<ShutdownPlan>,
     /// When the plan changes though nothing else does.
@@ -106,13 +109,16 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
         .filter(|(pod, verdict)| verdict.rejects_until_there_is_room(pod))
         .map(|(pod, _)| &pod.name)
         .collect();
-    let qos_cgroups = view.qos_cgroups(&rejected);
+    let cgroups = NodeCgroups {
+        qos: view.qos_cgroups(&rejected),
+        reserved: reserved_cgroups(&view.policy.cgroup),
+    };
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
     let wake_at = view.deferred_until(decided).into_iter().chain(goes_on_at).min();
     NodePlan {
         verdicts,
-        qos_cgroups,
+        cgroups,
         shutdown,
         wake_at,
     }
