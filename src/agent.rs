@@ -16,6 +16,7 @@ mod storing;
 mod observation;
 mod loops;
 mod machine;
+mod own_process;
 mod serving;
 mod credentials;
 mod kubectl;
@@ -56,7 +57,7 @@ use crate::ask::Names;
 use crate::cgroup::{self, Cgroups};
 use crate::config::{Config, credential_providers};
 use crate::cri::{self, Runtime};
-use crate::model::node::{CgroupLayout, MachineFacts, NodePolicy};
+use crate::model::node::{CgroupLayout, CgroupName, MachineFacts, NodePolicy};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::DnsConfig;
 use crate::model::shutdown::ShutdownProgress;
@@ -88,8 +89,13 @@ pub async fn run(
         tracing::warn!("{warning}");
     }
     let machine = observe::machine::machine_facts(Path::new("/"))?;
-    config.check_machine(&machine, cgroup::detect(Path::new(cgroup::MOUNT_POINT)))?;
+    let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
+    config.check_machine(&machine, version)?;
+    if let Some(warning) = config.machine_warnings(version) {
+        tracing::warn!("{warning}");
+    }
     kernel_settings(&config)?;
+    own_process::limit(&config.process);
     let providers = providers(&config)?;
     let root = &config.paths.root;
     std::fs::create_dir_all(root)
@@ -192,6 +198,14 @@ async fn node_parts(
         check_driver_later(tasks, config, runtime, layout.driver, layout.version);
     }
     let cgroups = Cgroups::new(&layout).await.context("cgroups cannot be used")?;
+    for limited in &layout.reserved {
+        let name = CgroupName::at(&limited.path, layout.driver);
+        cgroups
+            .require(&name)
+            .map_err(|error| anyhow::anyhow!(limited.failure(&error)))?;
+    }
+    // Only now: the agent's own cgroup may be below one of those.
+    own_process::join(&config.process, &cgroups).await;
     let host_dns = host_dns(config.paths.resolv_conf.as_deref());
     // The loops take the addresses from the watched value.
     let policy = config.node_policy(&machine, layout, Vec::new(), host_dns);

@@ -11,7 +11,7 @@ mod deadlines;
 mod evicting;
 mod marking;
 mod node;
-mod qos_cgroups;
+mod node_cgroups;
 mod retrying;
 mod shutdown;
 mod work;
@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use qos_cgroups::write_qos_cgroups;
+use node_cgroups::write_node_cgroups;
 
 use crate::act::ActContext;
 use crate::counters::{Counters, PodWork};
@@ -35,14 +35,14 @@ use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::driver::Drivers;
 use crate::model::measured::Measured;
-use crate::model::memory::{Executed, Memory, PodMemory, QosCgroups};
+use crate::model::memory::{Enforcements, Executed, Memory, PodMemory};
 use crate::model::node::{NodeLimits, NodePolicy};
+use crate::model::node_cgroups::NodeCgroups;
 use crate::model::object::Objects;
 use crate::model::outcome::Outcome;
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Volume, VolumeSource};
 use crate::model::pods_use::{PodsUse, Wanted};
-use crate::model::request::CgroupSetting;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
 use crate::model::shutdown::ShutdownProgress;
@@ -113,8 +113,8 @@ pub struct Outputs {
     pub memory: watch::Sender<Arc<Memory>>,
     /// Executed steps, for events and metrics.
     pub outcomes: mpsc::UnboundedSender<Executed>,
-    /// The state of the QoS cgroups.
-    pub qos_cgroups: watch::Sender<QosCgroups>,
+    /// The state of the node's cgroups.
+    pub enforcements: watch::Sender<Enforcements>,
     /// How far the end of all pods has come, while the machine is shutting down.
     pub shutdown: watch::Sender<Option<ShutdownProgress>>,
     /// What has to be measured before it is decided who makes room.
@@ -175,7 +175,7 @@ struct Loop {
     dirty: BTreeSet<Key>,
     busy: BTreeMap<Key, Work>,
     deadlines: BTreeMap<Key, Timestamp>,
-    qos_cgroups: watch::Sender<Vec<CgroupSetting>>,
+    cgroups: watch::Sender<NodeCgroups>,
     progress: watch::Sender<Option<ShutdownProgress>>,
     wanted: watch::Sender<Wanted>,
     workers: JoinSet<()>,
@@ -185,12 +185,12 @@ struct Loop {
 /// Runs the loop until canceled; then waits for the steps in progress.
 pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
     let (to_loop, mut from_workers) = mpsc::unbounded_channel();
-    let (qos_cgroups, qos_cgroups_out) = watch::channel(Vec::new());
-    let mut state = Loop::new(&inputs, rooms, &outputs, (qos_cgroups, to_loop));
-    let (act, out) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
+    let (cgroups, cgroups_out) = watch::channel(NodeCgroups::default());
+    let mut state = Loop::new(&inputs, rooms, &outputs, (cgroups, to_loop));
+    let (act, out) = (state.rooms.act.clone(), outputs.enforcements.clone());
     state
         .workers
-        .spawn(write_qos_cgroups(act, qos_cgroups_out, out, cancel.clone()));
+        .spawn(write_node_cgroups(act, cgroups_out, out, cancel.clone()));
     loop {
         let now = Timestamp::now();
         (outputs.beat)();
@@ -238,7 +238,7 @@ impl Loop {
         inputs: &ReconcileInputs,
         rooms: Rooms,
         outputs: &Outputs,
-        (qos_cgroups, to_loop): (watch::Sender<Vec<CgroupSetting>>, mpsc::UnboundedSender<Message>),
+        (cgroups, to_loop): (watch::Sender<NodeCgroups>, mpsc::UnboundedSender<Message>),
     ) -> Loop {
         Loop {
             desired: Arc::default(),
@@ -254,7 +254,7 @@ impl Loop {
             dirty: BTreeSet::new(),
             busy: BTreeMap::new(),
             deadlines: BTreeMap::new(),
-            qos_cgroups,
+            cgroups,
             progress: outputs.shutdown.clone(),
             wanted: outputs.wanted.clone(),
             workers: JoinSet::new(),

@@ -28,7 +28,7 @@ use crate::model::difference::differing;
 use crate::model::event::Event;
 use crate::model::eviction::NodePressure;
 use crate::model::measured::Measured;
-use crate::model::memory::{Executed, Memory, QosCgroups};
+use crate::model::memory::{Enforcements, Executed, Memory};
 use crate::model::mounted::MountedVolumes;
 use crate::model::node::{MachineFacts, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
@@ -66,8 +66,8 @@ pub struct ReportInputs {
     pub network: watch::Receiver<PodNetwork>,
     /// The moment from which on the machine is shutting down.
     pub shutting_down: watch::Receiver<Option<Timestamp>>,
-    /// The state of the QoS cgroups.
-    pub qos_cgroups: watch::Receiver<QosCgroups>,
+    /// The state of the node's cgroups.
+    pub enforcements: watch::Receiver<Enforcements>,
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
 }
@@ -108,10 +108,10 @@ struct Loop {
     /// What was reported for pods that wait for the runtime's network.
     offline: BTreeMap<PodName, (PodUid, String)>,
     report: PodsReport,
-    /// What was reported of the node's shortages.
     pressure: NodePressure,
     started: Timestamp,
     shutting_down: Option<Timestamp>,
+    enforcements: Enforcements,
     /// `status.volumesInUse` of the Node.
     volumes_in_use: volumes::VolumesInUse,
     events: mpsc::UnboundedSender<Event>,
@@ -140,8 +140,8 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.network.changed() => (state.take_network(&inputs.network.borrow_and_update()), None),
             Ok(()) = inputs.addresses.changed() => (false, None),
             Ok(()) = inputs.shutting_down.changed() => (false, None),
-            Ok(()) = inputs.qos_cgroups.changed() => {
-                state.take_qos_cgroups(&inputs.qos_cgroups.borrow_and_update());
+            Ok(()) = inputs.enforcements.changed() => {
+                state.take_enforcements(&inputs.enforcements.borrow_and_update());
                 (false, None)
             }
             () = tokio::time::sleep(state.until_next_change(Timestamp::now())) => (false, None),
@@ -204,6 +204,7 @@ impl Loop {
             pressure: NodePressure::default(),
             started: Timestamp::now(),
             shutting_down: None,
+            enforcements: Enforcements::default(),
             volumes_in_use: Default::default(),
             events,
             counters,

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::config::files::STORE_KEY;
 use crate::config::node_api::Serving;
 use crate::counters::Counters;
+use crate::identity::pace::Pace;
 use crate::identity::{self, Renewal, connection, renewal};
 use crate::source::checkpoint::seal::Keyhole;
 
@@ -54,6 +55,10 @@ impl Credentials {
             },
             look: LOOK,
             patience: PATIENCE,
+            pace: Arc::new(Pace::new(
+                config.member.requests_per_second,
+                config.member.request_burst,
+            )),
             counters: counters.clone(),
         };
         let checked = connection::check(&settings).await;

@@ -11,7 +11,7 @@ use super::values::Values;
 use crate::act::ActContext;
 use crate::counters::Counters;
 use crate::model::measured::Measured;
-use crate::model::memory::{Executed, QosCgroups};
+use crate::model::memory::{Enforcements, Executed};
 use crate::model::mounted::MountedVolumes;
 use crate::model::node::{CgroupVersion, MachineFacts, NodeLimits, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
@@ -59,7 +59,7 @@ struct Sent {
     written: mpsc::UnboundedReceiver<StatusWritten>,
     beginnings: mpsc::UnboundedReceiver<StepStarted>,
     outcomes: mpsc::UnboundedReceiver<Executed>,
-    qos_cgroups: watch::Receiver<QosCgroups>,
+    enforcements: watch::Receiver<Enforcements>,
     mounted: watch::Receiver<Arc<MountedVolumes>>,
 }
 
@@ -72,7 +72,7 @@ pub(super) fn spawn(
     (health, counters): (&Health, &Arc<Counters>),
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
-    let (qos_cgroups_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
+    let (enforcements_in, enforcements) = watch::channel(Enforcements::default());
     let policy = Arc::new(parts.policy);
     let capacity = parts.machine.capacity(&parts.measured.nodefs);
     let (mounted, left_volumes) = (parts.act.csi.mounted(), parts.act.csi.left());
@@ -85,7 +85,7 @@ pub(super) fn spawn(
     };
     let beat = health.register("reconcile", reconcile::LONGEST_SLEEP);
     let outputs = reconcile::Outputs {
-        qos_cgroups: qos_cgroups_in,
+        enforcements: enforcements_in,
         memory: values.memory.0.clone(),
         shutdown: values.shutdown.0.clone(),
         wanted: values.wanted.0.clone(),
@@ -103,7 +103,7 @@ pub(super) fn spawn(
         written: channels.written,
         beginnings: parts.beginnings,
         outcomes,
-        qos_cgroups,
+        enforcements,
         mounted,
     };
     let facts = report::Facts {
@@ -159,7 +159,7 @@ fn spawn_report(
         node: values.api_node.1.clone(),
         network: values.network.1.clone(),
         shutting_down: values.shutting_down.1.clone(),
-        qos_cgroups: sent.qos_cgroups,
+        enforcements: sent.enforcements,
         addresses: sent.addresses,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);

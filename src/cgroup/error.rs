@@ -12,6 +12,14 @@ pub enum CgroupError {
          system's cgroup setup"
     )]
     MissingController(&'static str),
+    /// A cgroup that others make does not exist. The kubelet's words (`pkg/kubelet/cm/cgroup_v1_manager_linux.go`).
+    #[error("cgroup {cgroup:?} has some missing paths: {paths}")]
+    MissingCgroup {
+        /// Its place in the tree.
+        cgroup: Vec<String>,
+        /// The directories, separated by commas.
+        paths: String,
+    },
     /// A file or directory of the hierarchy.
     #[error("{action} {path}")]
     File {

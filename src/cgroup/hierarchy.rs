@@ -2,8 +2,8 @@
 //! and blocks.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,9 @@ use cgroups_rs::fs::{Controllers, hierarchies};
 
 use super::error::CgroupError;
 use super::machine::MOUNT_POINT;
+use super::values::{overwrite, set_v1, set_v2, write};
 use crate::model::node::CgroupVersion;
 use crate::model::request::CgroupSetting;
-use crate::model::resources::Bytes;
 
 /// The controllers that every pod needs.
 const REQUIRED: [&str; 2] = ["cpu", "memory"];
@@ -100,11 +100,50 @@ impl Hierarchy {
         for mount in &self.mounts {
             self.make(mount, path)?;
         }
+        self.set(path, setting)
+    }
+
+    /// Sets the values of a cgroup that exists.
+    pub(super) fn update(&self, path: &Path, setting: &CgroupSetting) -> Result<(), CgroupError> {
+        // On v2 its files appear as its parents enable the controllers.
+        for mount in self.mounts.iter().filter(|_| self.version == CgroupVersion::V2) {
+            self.make(mount, path)?;
+        }
+        self.set(path, setting)
+    }
+
+    fn set(&self, path: &Path, setting: &CgroupSetting) -> Result<(), CgroupError> {
         let directory = |controller| self.mount(controller).map(|mount| mount.join(path));
         match self.version {
             CgroupVersion::V1 => set_v1(directory, setting),
             CgroupVersion::V2 => set_v2(directory, setting),
         }
+    }
+
+    /// The missing directories of a cgroup, among those of the controllers that limit something.
+    pub(super) fn missing_directories(&self, path: &Path) -> Vec<PathBuf> {
+        let limits =
+            |name: &str| REQUIRED.contains(&name) || OPTIONAL.iter().any(|(other, _)| *other == name);
+        let mounts = self.mounts.iter();
+        let limiting = mounts.filter(|mount| mount.controllers.iter().any(|name| limits(name)));
+        let directories = limiting.map(|mount| mount.path.join(path));
+        directories.filter(|directory| !directory.is_dir()).collect()
+    }
+
+    /// Moves a process into the cgroup, which is created if it is missing. On v1 the hierarchies without a controller
+    /// are left out: systemd finds the processes of a service by its own.
+    pub(super) fn join(&self, path: &Path, process: u32) -> Result<(), CgroupError> {
+        let with_controllers = |mount: &&Mount| match self.version {
+            CgroupVersion::V1 => mount.controllers.iter().any(|name| !name.starts_with("name=")),
+            CgroupVersion::V2 => true,
+        };
+        for mount in self.mounts.iter().filter(with_controllers) {
+            self.make(mount, path)?;
+            let file = mount.path.join(path).join("cgroup.procs");
+            overwrite(&file, &process.to_string())
+                .map_err(|error| CgroupError::file(format!("writing {process} to"), &file, error))?;
+        }
+        Ok(())
     }
 
     fn make(&self, mount: &Mount, path: &Path) -> Result<(), CgroupError> {
@@ -251,108 +290,6 @@ fn inherit_cpuset(parent: &Path, directory: &Path) -> Result<(), CgroupError> {
     Ok(())
 }
 
-fn set_v1(
-    directory: impl Fn(&'static str) -> Option<PathBuf>,
-    setting: &CgroupSetting,
-) -> Result<(), CgroupError> {
-    if let Some(cpu) = directory("cpu") {
-        if let Some(shares) = setting.cpu_shares {
-            write(&cpu.join("cpu.shares"), &shares.to_string())?;
-        }
-        if let Some((quota, period)) = setting.cpu_quota {
-            set_quota_v1(&cpu, quota, period)?;
-        }
-    }
-    if let (Some(memory), Some(limit)) = (directory("memory"), setting.memory_limit) {
-        // memory.memsw.limit_in_bytes is never set for pods and stays at its maximum, so either may change
-        // independently.
-        write(&memory.join("memory.limit_in_bytes"), &limit.to_string())?;
-    }
-    if let (Some(pids), Some(max)) = (directory("pids"), setting.pids_max) {
-        write(&pids.join("pids.max"), &or_max(max))?;
-    }
-    if let Some(hugetlb) = directory("hugetlb") {
-        set_hugepages(&hugetlb, "limit_in_bytes", &setting.hugepages)?;
-        set_hugepages(&hugetlb, "rsvd.limit_in_bytes", &setting.hugepages)?;
-    }
-    Ok(())
-}
-
-/// The kernel rejects a period under which the present quota would exceed the parent's; the quota then has to change
-/// first.
-fn set_quota_v1(cpu: &Path, quota: i64, period: u64) -> Result<(), CgroupError> {
-    let period_file = cpu.join("cpu.cfs_period_us");
-    let period = period.to_string();
-    let first = write(&period_file, &period);
-    write(&cpu.join("cpu.cfs_quota_us"), &quota.to_string())?;
-    match first {
-        Err(_) => write(&period_file, &period),
-        Ok(()) => Ok(()),
-    }
-}
-
-fn set_v2(
-    directory: impl Fn(&'static str) -> Option<PathBuf>,
-    setting: &CgroupSetting,
-) -> Result<(), CgroupError> {
-    if let Some(cpu) = directory("cpu") {
-        if let Some(weight) = setting.cpu_weight() {
-            write(&cpu.join("cpu.weight"), &weight.to_string())?;
-        }
-        if let Some((quota, period)) = setting.cpu_quota {
-            write(&cpu.join("cpu.max"), &format!("{} {period}", or_max(quota)))?;
-        }
-    }
-    if let (Some(memory), Some(limit)) = (directory("memory"), setting.memory_limit) {
-        write(&memory.join("memory.max"), &or_max(limit))?;
-    }
-    if let (Some(pids), Some(max)) = (directory("pids"), setting.pids_max) {
-        write(&pids.join("pids.max"), &or_max(max))?;
-    }
-    if let Some(hugetlb) = directory("hugetlb") {
-        set_hugepages(&hugetlb, "max", &setting.hugepages)?;
-        set_hugepages(&hugetlb, "rsvd.max", &setting.hugepages)?;
-    }
-    Ok(())
-}
-
-/// Reservations (`rsvd`) are limited too, so that a mapping fails at once rather than by SIGBUS later; kernels before
-/// 5.7 do not have these files.
-fn set_hugepages(directory: &Path, suffix: &str, limits: &[(Bytes, i64)]) -> Result<(), CgroupError> {
-    for (size, limit) in limits {
-        let file = directory.join(format!("hugetlb.{}.{suffix}", size.page_size()));
-        match write(&file, &limit.to_string()) {
-            Err(CgroupError::File { source, .. })
-                if source.kind() == ErrorKind::NotFound && suffix.starts_with("rsvd") => {}
-            result => result?,
-        }
-    }
-    Ok(())
-}
-
-fn or_max(value: i64) -> String {
-    match value {
-        ..0 => "max".to_owned(),
-        _ => value.to_string(),
-    }
-}
-
-/// Writes the value unless the file has it already.
-fn write(file: &Path, value: &str) -> Result<(), CgroupError> {
-    if fs::read_to_string(file).is_ok_and(|current| current.trim() == value) {
-        return Ok(());
-    }
-    overwrite(file, value).map_err(|error| CgroupError::file(format!("writing {value:?} to"), file, error))
-}
-
-/// Writes in a single call, as the kernel requires, and never creates a file.
-fn overwrite(file: &Path, value: &str) -> io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .open(file)?
-        .write_all(value.as_bytes())
-}
-
 /// Removes the directories depth first; the files in them belong to the kernel and disappear with them.
 fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
     // Usually there is nothing below, since the runtime has removed its containers' cgroups.
@@ -392,7 +329,9 @@ pub(super) fn subdirectories(directory: &Path) -> Result<Vec<String>, CgroupErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::memory_rules::MemoryProtection;
     use crate::model::node::CgroupName;
+    use crate::model::resources::Bytes;
 
     fn setting() -> CgroupSetting {
         CgroupSetting {
@@ -400,6 +339,7 @@ mod tests {
             cpu_shares: Some(1024),
             cpu_quota: Some((50_000, 100_000)),
             memory_limit: Some(64 << 20),
+            memory_protection: Default::default(),
             pids_max: Some(100),
             hugepages: vec![(Bytes(2 << 20), 0)],
         }
@@ -441,6 +381,68 @@ mod tests {
         assert_eq!(hierarchy.mount("hugetlb"), None);
         hierarchy.remove(Path::new("kubepods")).unwrap();
         assert!(!root.path().join("kubepods").exists());
+    }
+
+    #[test]
+    fn a_cgroup_of_others_is_updated_where_it_exists_and_never_made() {
+        let root = tempfile::tempdir().unwrap();
+        let files = ["cpu/kube/cpu.shares", "memory/kube/memory.limit_in_bytes"];
+        fake(root.path(), &files);
+        fs::create_dir(root.path().join("freezer")).unwrap();
+        let at = |name: &str| mount(root.path().join(name), &[name]);
+        let mounts = vec![at("cpu"), at("memory"), at("freezer")];
+        let hierarchy = Hierarchy::of(CgroupVersion::V1, mounts).unwrap();
+        let path = Path::new("kube");
+        assert!(hierarchy.missing_directories(path).is_empty());
+        let limits = CgroupSetting {
+            cpu_quota: None,
+            hugepages: Vec::new(),
+            ..setting()
+        };
+        hierarchy.update(path, &limits).unwrap();
+        assert_eq!(contents(root.path(), &files), ["1024", "67108864"]);
+        assert!(!root.path().join("freezer/kube").exists());
+        let other = Path::new("system");
+        let missing = ["memory/system", "cpu/system"].map(|name| root.path().join(name));
+        assert_eq!(hierarchy.missing_directories(other), missing);
+        assert!(hierarchy.update(other, &limits).is_err());
+        assert!(!root.path().join("cpu/system").exists());
+    }
+
+    #[test]
+    fn protected_memory_is_written_on_v2() {
+        let root = tempfile::tempdir().unwrap();
+        let values = ["kube/memory.min", "kube/memory.low"];
+        fake(root.path(), &values);
+        fake(root.path(), &["cgroup.subtree_control"]);
+        fs::write(root.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
+        let hierarchy = Hierarchy::unified(root.path()).unwrap();
+        let protected = CgroupSetting {
+            memory_protection: MemoryProtection {
+                min: Some(4096),
+                low: Some(0),
+            },
+            ..CgroupSetting::untouched(CgroupName(Vec::new()))
+        };
+        hierarchy.update(Path::new("kube"), &protected).unwrap();
+        assert_eq!(contents(root.path(), &values), ["4096", "0"]);
+    }
+
+    #[test]
+    fn a_process_joins_the_hierarchies_that_have_controllers() {
+        let root = tempfile::tempdir().unwrap();
+        let files = ["cpu/agent/cgroup.procs", "memory/agent/cgroup.procs"];
+        fake(root.path(), &files);
+        let at = |name: &str, controller| mount(root.path().join(name), &[controller]);
+        let mounts = vec![
+            at("cpu", "cpu"),
+            at("memory", "memory"),
+            at("systemd", "name=systemd"),
+            mount(root.path().join("unified"), &[]),
+        ];
+        let hierarchy = Hierarchy::of(CgroupVersion::V1, mounts).unwrap();
+        hierarchy.join(Path::new("agent"), 4711).unwrap();
+        assert_eq!(contents(root.path(), &files), ["4711", "4711"]);
     }
 
     #[test]
@@ -519,17 +521,6 @@ mod tests {
             contents(root.path(), &["k/p/cpu.max", "k/p/memory.max"]),
             ["max 100000", "max"]
         );
-    }
-
-    #[test]
-    fn an_equal_value_is_not_written() {
-        let root = tempfile::tempdir().unwrap();
-        let file = root.path().join("cpu.shares");
-        fs::write(&file, "1024\n").unwrap();
-        write(&file, "1024").unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "1024\n");
-        let absent = write(&root.path().join("absent"), "1").unwrap_err();
-        assert!(absent.to_string().starts_with("writing \"1\" to "), "{absent}");
     }
 
     #[test]

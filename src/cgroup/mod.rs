@@ -5,7 +5,8 @@
 //!   directories of the controllers it knows, and the rest is done as with the cgroupfs driver, in the slice's
 //!   directories.
 //! - `machine`: what this machine has: which version is mounted, and whether swap can be limited.
-//! - `hierarchy`: the directories and files of the mounted hierarchies.
+//! - `hierarchy`: the directories of the mounted hierarchies.
+//! - `values`: the files in them.
 //! - `kill`: ends every process of a cgroup before it is removed.
 //! - `systemd`: slices over D-Bus.
 //! - `error`: what a call can fail with.
@@ -15,6 +16,7 @@
 mod error;
 mod hierarchy;
 mod kill;
+mod values;
 mod machine;
 mod notice;
 mod systemd;
@@ -41,6 +43,9 @@ pub use usage::{Activity, OpenCgroup, UsageReader};
 /// How long the processes of a cgroup may take to end after SIGKILL. A process that waits for a dead disk may never
 /// end; the removal then fails and is planned again.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Sets the values of a cgroup in the hierarchies.
+type Write = fn(&Hierarchy, &Path, &CgroupSetting) -> Result<(), CgroupError>;
 
 /// Creates, configures and removes cgroups. Cheap to clone.
 #[derive(Clone)]
@@ -104,10 +109,11 @@ impl Cgroups {
             true => CgroupOperation::Update,
             false => CgroupOperation::Create,
         };
-        self.counted(operation, self.set(setting)).await
+        self.counted(operation, self.set(setting, Hierarchy::ensure))
+            .await
     }
 
-    async fn set(&self, setting: &CgroupSetting) -> Result<(), CgroupError> {
+    async fn set(&self, setting: &CgroupSetting, write: Write) -> Result<(), CgroupError> {
         let mut setting = setting.clone();
         if let Some(systemd) = &self.systemd {
             setting.cpu_quota = setting.cpu_quota.map(systemd::round_quota);
@@ -116,7 +122,36 @@ impl Cgroups {
         }
         let path = self.path(&setting.name);
         let hierarchy = Arc::clone(&self.hierarchy);
-        blocking(move || hierarchy.ensure(&path, &setting)).await
+        blocking(move || write(&hierarchy, &path, &setting)).await
+    }
+
+    /// Sets the values of a cgroup that others have made; it is an error if it does not exist.
+    pub async fn update(&self, setting: &CgroupSetting) -> Result<(), CgroupError> {
+        self.counted(CgroupOperation::Update, async {
+            self.require(&setting.name)?;
+            self.set(setting, Hierarchy::update).await
+        })
+        .await
+    }
+
+    /// An error if the cgroup lacks a directory in one of the hierarchies that limit something.
+    pub fn require(&self, name: &CgroupName) -> Result<(), CgroupError> {
+        let missing = self.hierarchy.missing_directories(&self.path(name));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let paths: Vec<String> = missing.iter().map(|path| path.display().to_string()).collect();
+        Err(CgroupError::MissingCgroup {
+            cgroup: name.0.clone(),
+            paths: paths.join(", "),
+        })
+    }
+
+    /// Moves a process into the cgroup at this path below the mount points, which is created if it is missing. The path is
+    /// that of directories with either driver (`createManager` in `pkg/kubelet/cm/container_manager_linux.go`).
+    pub async fn join(&self, path: &Path, process: u32) -> Result<(), CgroupError> {
+        let (path, hierarchy) = (path.to_owned(), Arc::clone(&self.hierarchy));
+        blocking(move || hierarchy.join(&path, process)).await
     }
 
     /// Kills what remains in the cgroup and removes it with everything below it. A missing cgroup is not an error.

@@ -10,6 +10,7 @@ use tokio_stream::StreamExt;
 use zbus::zvariant::{ObjectPath, OwnedObjectPath, Value};
 
 use super::error::CgroupError;
+use crate::model::memory_rules::MemoryProtection;
 use crate::model::node::{CgroupName, CgroupVersion};
 use crate::model::request::CgroupSetting;
 
@@ -283,6 +284,11 @@ fn limits(setting: &CgroupSetting, version: CgroupVersion, takes_period: bool) -
             CgroupVersion::V2 => (names::MEMORY_MAX, or_infinity(limit)),
         });
     }
+    if version == CgroupVersion::V2 {
+        let MemoryProtection { min, low } = setting.memory_protection;
+        properties.extend(min.map(|bytes| ("MemoryMin", or_infinity(bytes))));
+        properties.extend(low.map(|bytes| ("MemoryLow", or_infinity(bytes))));
+    }
     if let Some(max) = setting.pids_max {
         properties.push((names::TASKS_MAX, or_infinity(max)));
     }
@@ -322,6 +328,7 @@ mod tests {
             cpu_shares: Some(1024),
             cpu_quota: Some((20_500, 100_000)),
             memory_limit: Some(64 << 20),
+            memory_protection: Default::default(),
             pids_max: Some(-1),
             hugepages: vec![(Bytes(2 << 20), 0)],
         }
@@ -360,6 +367,17 @@ mod tests {
                 TasksMax=uint64 18446744073709551615
             "#]],
         );
+    }
+
+    #[test]
+    fn protected_memory_is_a_property_on_v2() {
+        let mut protected = CgroupSetting::untouched(CgroupName(Vec::new()));
+        protected.memory_protection.min = Some(4096);
+        protected.memory_protection.low = Some(0);
+        let shown = |version| show(&limits(&protected, version, true));
+        assert_eq!(shown(CgroupVersion::V1), "");
+        let expected = "MemoryMin=uint64 4096\nMemoryLow=uint64 0\n";
+        assert_eq!(shown(CgroupVersion::V2), expected);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Which enforcement of node allocatable may be configured (`pkg/kubelet/apis/config/validation` of Kubernetes v1.36,
 //! with gantry's messages). Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::checks::Checks;
+use super::process::below_root;
 use super::raw::KubeletConfiguration;
+
+const KEY: &str = "enforceNodeAllocatable";
 
 /// Validates `enforceNodeAllocatable` and the keys that it needs.
 pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
-    let key = "enforceNodeAllocatable";
+    let key = KEY;
     let entries: Vec<&str> = config
         .enforce_node_allocatable
         .iter()
@@ -21,19 +24,21 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
             checks.wrong(key, format!("{entry} is listed twice"));
             continue;
         }
-        let cgroup = match entry {
+        match entry {
             "none" if entries.len() > 1 => {
                 let problem = "none cannot be combined with other entries; keep one of them";
                 checks.wrong(key, problem);
                 continue;
             }
             "none" => continue,
-            "pods" => None,
+            "pods" => {}
             "system-reserved" | "system-reserved-compressible" => {
-                Some(("systemReservedCgroup", &config.system_reserved_cgroup))
+                let cgroup = ("systemReservedCgroup", &config.system_reserved_cgroup);
+                needs(entry, cgroup, ("systemReserved", &config.system_reserved), checks);
             }
             "kube-reserved" | "kube-reserved-compressible" => {
-                Some(("kubeReservedCgroup", &config.kube_reserved_cgroup))
+                let cgroup = ("kubeReservedCgroup", &config.kube_reserved_cgroup);
+                needs(entry, cgroup, ("kubeReserved", &config.kube_reserved), checks);
             }
             _ => {
                 let known = "pods, system-reserved, system-reserved-compressible, kube-reserved, \
@@ -41,9 +46,6 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
                 checks.wrong(key, format!("{entry:?} is not one of {known}"));
                 continue;
             }
-        };
-        if let Some((needed, None)) = cgroup {
-            checks.wrong(key, format!("{entry} needs {needed} to be set"));
         }
         if config.cgroups_per_qos == Some(false) {
             let problem = format!("{entry} needs `cgroupsPerQOS: true`; otherwise use `[none]`");
@@ -62,5 +64,26 @@ pub fn node_allocatable(config: &KubeletConfiguration, checks: &mut Checks<'_>) 
     {
         let problem = "cannot be combined with systemReservedCgroup or kubeReservedCgroup";
         checks.wrong("reservedSystemCPUs", problem);
+    }
+}
+
+/// An entry needs the name of a cgroup, and amounts.
+fn needs(
+    entry: &str,
+    (named, path): (&str, &Option<String>),
+    (amounts, reserved): (&str, &Option<BTreeMap<String, String>>),
+    checks: &mut Checks<'_>,
+) {
+    match path {
+        None => checks.wrong(KEY, format!("{entry} needs {named} to be set")),
+        Some(path) => {
+            if let Err(problem) = below_root(path) {
+                checks.wrong(named, problem);
+            }
+        }
+    }
+    // The kubelet does not start either: "cgroup is not configured properly".
+    if reserved.as_ref().is_none_or(|reserved| reserved.is_empty()) {
+        checks.wrong(KEY, format!("{entry} needs {amounts} to be set"));
     }
 }

@@ -21,6 +21,12 @@ pub(super) const RESTART_ALL: &str = "RestartAllContainersOnContainerExits";
 /// Whether storage drivers are asked if their volumes are well (KEP-1432).
 pub(super) const VOLUME_HEALTH: &str = "CSIVolumeHealth";
 
+/// Whether memory is throttled and protected by cgroup v2 (KEP-2570).
+pub(super) const MEMORY_QOS: &str = "MemoryQoS";
+
+/// Whether `qosReserved` is followed.
+pub(super) const QOS_RESERVED: &str = "QOSReserved";
+
 /// Whether the node takes part in the machine's shutdown, and whether it may do so with periods by priority.
 pub(super) const SHUTDOWN: &str = "GracefulNodeShutdown";
 pub(super) const SHUTDOWN_BY_PRIORITY: &str = "GracefulNodeShutdownBasedOnPodPriority";
@@ -40,6 +46,8 @@ const GATES: &[(&str, Stage, bool)] = &[
     (POD_LEVEL_RESIZE, Beta, true),
     ("KubeletEnsureSecretPulledImages", Beta, true),
     (PROJECT_QUOTAS, Beta, true),
+    (MEMORY_QOS, Alpha, false),
+    (QOS_RESERVED, Alpha, false),
     (RESTART_ALL, Beta, true),
     ("RotateKubeletServerCertificate", Beta, true),
 ];

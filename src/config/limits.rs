@@ -1,15 +1,41 @@
 //! Reserved resources, node allocatable enforcement and eviction thresholds, typed. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::checks::Checks;
 use super::raw::KubeletConfiguration;
 use super::surroundings::span;
-use super::{Cgroups, Enforce, Eviction, amounts};
+use super::{Cgroups, Enforce, amounts, reserved};
+use crate::model::cpu_list::CpuList;
 use crate::model::duration::Span;
 use crate::model::eviction::Signal;
 use crate::model::node::CgroupDriver;
+use crate::model::resources::Amounts;
 use crate::model::threshold::Threshold;
+
+/// Reserved resources and eviction.
+#[derive(Debug, Clone)]
+pub struct Eviction {
+    /// `systemReserved`; `pid` as the extended resource of that name.
+    pub system_reserved: Amounts,
+    /// `kubeReserved`, likewise.
+    pub kube_reserved: Amounts,
+    /// `reservedSystemCPUs`, whose number replaces the reserved amounts of CPU; empty: none.
+    pub reserved_cpus: CpuList,
+    /// `evictionHard` by signal.
+    pub hard: BTreeMap<String, Threshold>,
+    /// `evictionSoft` by signal, with the grace period.
+    pub soft: BTreeMap<String, (Threshold, Duration)>,
+    /// `evictionMinimumReclaim` by signal.
+    pub minimum_reclaim: BTreeMap<String, Threshold>,
+    /// `evictionPressureTransitionPeriod`
+    pub pressure_transition: Duration,
+    /// `localStorageCapacityIsolation`
+    pub limits_storage: bool,
+    /// `evictionMaxPodGracePeriod`; a negative value means the pod's own grace period.
+    pub max_pod_grace: Option<Duration>,
+}
 
 /// The configuration section of this name.
 pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut Checks<'_>) -> Cgroups {
@@ -48,6 +74,9 @@ pub fn cgroups(written: &KubeletConfiguration, stated_driver: bool, checks: &mut
         enforce: enforce.collect(),
         system_reserved: written.system_reserved_cgroup.clone(),
         kube_reserved: written.kube_reserved_cgroup.clone(),
+        single_process_oom_kill: written.single_process_oom_kill,
+        qos_reserved: reserved::qos_reserved(written, checks),
+        memory_qos: reserved::memory_qos(written, checks),
         refuse_v1: written.fail_cgroup_v1 == Some(true),
     }
 }
@@ -62,6 +91,9 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
     };
     let system_reserved = amounts("systemReserved", &written.system_reserved);
     let kube_reserved = amounts("kubeReserved", &written.kube_reserved);
+    let reserved_cpus = reserved::system_cpus(written, checks);
+    let (system_reserved, kube_reserved) =
+        reserved::with_cpus(&reserved_cpus, system_reserved, kube_reserved);
     let hard = thresholds("evictionHard", &written.eviction_hard, checks);
     let soft = thresholds("evictionSoft", &written.eviction_soft, checks);
     let no_grace = BTreeMap::new();
@@ -87,6 +119,7 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
     Eviction {
         system_reserved,
         kube_reserved,
+        reserved_cpus,
         hard,
         soft: with_grace,
         minimum_reclaim: thresholds(
@@ -96,7 +129,7 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
         ),
         pressure_transition: span(written.eviction_pressure_transition_period),
         limits_storage: written.local_storage_capacity_isolation != Some(false),
-        max_pod_grace: u64::try_from(grace).ok().map(std::time::Duration::from_secs),
+        max_pod_grace: u64::try_from(grace).ok().map(Duration::from_secs),
     }
 }
 

@@ -32,6 +32,10 @@ pub struct Member {
     pub refresh: Duration,
     /// `nodeLeaseDurationSeconds`
     pub lease: Duration,
+    /// `kubeAPIQPS`; 0 means the usual number of Kubernetes' clients.
+    pub requests_per_second: u32,
+    /// `kubeAPIBurst`, likewise.
+    pub request_burst: u32,
     /// `eventRecordQPS`; 0 means no limit.
     pub events_per_second: u32,
     /// `eventBurst`
@@ -95,6 +99,8 @@ pub(super) fn member(
                 .filter(|&seconds| seconds > 0)
                 .unwrap_or(40),
         )),
+        requests_per_second: number(written.kube_api_qps),
+        request_burst: number(written.kube_api_burst),
         events_per_second: number(written.event_record_qps),
         event_burst: number(written.event_burst),
     }

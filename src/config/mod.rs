@@ -23,6 +23,8 @@ pub mod validate;
 pub mod enforce;
 pub mod credential_providers;
 pub mod limits;
+pub mod process;
+mod reserved;
 pub mod reach;
 mod member;
 mod traces;
@@ -32,6 +34,8 @@ pub mod log;
 mod tls;
 pub mod resolve;
 pub mod supported;
+mod tested;
+pub mod reference;
 pub mod node_api;
 pub mod offered;
 mod gates;
@@ -50,15 +54,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub use limits::Eviction;
 pub use member::Member;
 
 use crate::model::collector::Collector;
 use crate::model::feature_gate::FeatureGate;
+use crate::model::memory_rules::MemoryReservation;
 use crate::model::node::CgroupDriver;
 use crate::model::pull_policy::Verification;
-use crate::model::resources::{Amounts, Bytes};
+use crate::model::resources::Bytes;
 use crate::model::shutdown::ShutdownPeriods;
-use crate::model::threshold::Threshold;
 use crate::model::tls::TlsOffer;
 
 /// The Kubernetes version that the agent implements: the Node object and `kubelet --version` report it.
@@ -92,6 +97,8 @@ pub struct Config {
     pub cgroups: Cgroups,
     /// Reserved resources and eviction.
     pub eviction: Eviction,
+    /// What the agent's own process gets.
+    pub process: process::Process,
     /// What every pod gets.
     pub pods: Pods,
     /// What the agent serves.
@@ -253,6 +260,12 @@ pub struct Cgroups {
     pub system_reserved: Option<String>,
     /// `kubeReservedCgroup`
     pub kube_reserved: Option<String>,
+    /// `singleProcessOOMKill`; `None`: true on cgroup v1, false on v2.
+    pub single_process_oom_kill: Option<bool>,
+    /// `qosReserved.memory` in percent.
+    pub qos_reserved: Option<i64>,
+    /// The feature gate `MemoryQoS` with `memoryThrottlingFactor` and `memoryReservationPolicy`.
+    pub memory_qos: Option<(f64, MemoryReservation)>,
     /// `failCgroupV1`; `gantry run` accepts cgroup v1 by default.
     pub refuse_v1: bool,
 }
@@ -270,27 +283,6 @@ pub enum Enforce {
     KubeReserved,
     /// `kube-reserved-compressible`
     KubeReservedCompressible,
-}
-
-/// Reserved resources and eviction.
-#[derive(Debug, Clone)]
-pub struct Eviction {
-    /// `systemReserved`; `pid` as the extended resource of that name.
-    pub system_reserved: Amounts,
-    /// `kubeReserved`, likewise.
-    pub kube_reserved: Amounts,
-    /// `evictionHard` by signal.
-    pub hard: BTreeMap<String, Threshold>,
-    /// `evictionSoft` by signal, with the grace period.
-    pub soft: BTreeMap<String, (Threshold, Duration)>,
-    /// `evictionMinimumReclaim` by signal.
-    pub minimum_reclaim: BTreeMap<String, Threshold>,
-    /// `evictionPressureTransitionPeriod`
-    pub pressure_transition: Duration,
-    /// `localStorageCapacityIsolation`
-    pub limits_storage: bool,
-    /// `evictionMaxPodGracePeriod`; a negative value means the pod's own grace period.
-    pub max_pod_grace: Option<Duration>,
 }
 
 /// What every pod gets.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::{Config, Enforce, Eviction, gates};
 use crate::model::eviction::{EvictionPolicy, EvictionThreshold, Signal};
+use crate::model::memory_rules::{MemoryQos, MemoryRules};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts, NodePolicy, NodeSettings};
 use crate::model::pod::DnsConfig;
 use crate::model::pod_network::PodNetwork;
+use crate::model::reserved_cgroup::{Enforced, ReservedCgroup, ReservedFor};
 use crate::model::resources::{Amounts, Bytes, MilliCpu};
 use crate::model::threshold::Threshold;
 
@@ -89,8 +91,73 @@ impl Config {
                 "memorySwap.swapBehavior LimitedSwap needs cgroup v2: boot with systemd.unified_cgroup_hierarchy=1, \
                  or use NoSwap",
             ),
+            CgroupVersion::V1 if self.cgroups.single_process_oom_kill == Some(false) => refuse(
+                "singleProcessOOMKill must not be explicitly set to false when using cgroup v1: omit it, or boot with \
+                 systemd.unified_cgroup_hierarchy=1",
+            ),
+            _ if !self.eviction.reserved_cpus.is_subset(&facts.cpus) => {
+                let (reserved, online) = (&self.eviction.reserved_cpus, &facts.cpus);
+                refuse(&format!(
+                    "reservedSystemCPUs: {reserved} is not a subset of the online CPUs {online}: reserve CPUs of this \
+                     machine"
+                ))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// What has no effect on this machine.
+    pub fn machine_warnings(&self, version: CgroupVersion) -> Option<&'static str> {
+        let is_void = version == CgroupVersion::V1 && self.cgroups.memory_qos.is_some();
+        is_void.then_some(
+            "the feature gate MemoryQoS has no effect: it needs cgroup v2, and this machine uses cgroup v1",
+        )
+    }
+
+    /// How memory is divided.
+    fn memory_rules(&self, facts: &MachineFacts, version: CgroupVersion) -> MemoryRules {
+        let reserved = sum(&self.eviction.system_reserved, &self.eviction.kube_reserved);
+        let qos = self.cgroups.memory_qos.filter(|_| version == CgroupVersion::V2);
+        MemoryRules {
+            single_process_oom_kill: self
+                .cgroups
+                .single_process_oom_kill
+                .unwrap_or(version == CgroupVersion::V1),
+            reserved_percent: self.cgroups.qos_reserved,
+            qos: qos.map(|(throttling, reservation)| MemoryQos {
+                throttling,
+                reservation,
+                allocatable: Bytes(facts.memory.0.saturating_sub(reserved.memory_or_zero())),
+                page_size: facts.page_size,
+            }),
+        }
+    }
+
+    /// The cgroups of the machine's own programs that are limited.
+    fn reserved_cgroups(&self) -> Vec<ReservedCgroup> {
+        let (cgroups, eviction) = (&self.cgroups, &self.eviction);
+        let limited = |(owner, path, amounts): (ReservedFor, &Option<String>, &Amounts), enforced| {
+            Some(ReservedCgroup {
+                owner,
+                path: path.clone()?,
+                enforced,
+                amounts: amounts.clone(),
+            })
+        };
+        let system = (
+            ReservedFor::System,
+            &cgroups.system_reserved,
+            &eviction.system_reserved,
+        );
+        let kube = (ReservedFor::Kube, &cgroups.kube_reserved, &eviction.kube_reserved);
+        let entries = cgroups.enforce.iter().filter_map(|entry| match entry {
+            Enforce::Pods => None,
+            Enforce::SystemReserved => limited(system, Enforced::All),
+            Enforce::SystemReservedCompressible => limited(system, Enforced::Compressible),
+            Enforce::KubeReserved => limited(kube, Enforced::All),
+            Enforce::KubeReservedCompressible => limited(kube, Enforced::Compressible),
+        });
+        entries.collect()
     }
 
     /// Selects the cgroup driver. What the runtime reports (CRI `RuntimeConfig`, KEP-4033) takes precedence, then the
@@ -135,6 +202,8 @@ impl Config {
             hugepage_sizes: facts.hugepages.keys().copied().collect(),
             cores: facts.cores,
             swap: limits_swap.then_some(facts.swap),
+            memory: self.memory_rules(facts, version),
+            reserved: self.reserved_cgroups(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::layers::{Layer, Layers};
 use super::limits::{cgroups, eviction};
 use super::log::{Log, LogFormat, filter};
 use super::own::GantryConfiguration;
+use super::process::process;
 use super::raw::{self, KubeletConfiguration};
 use super::reach::{network, runtime, serve};
 use super::surroundings::{ConfigContext, directory, span};
@@ -68,6 +69,7 @@ pub fn resolve(mut layers: Layers, role: Role, context: &ConfigContext) -> Resul
         images: images(&written, &own, &paths, context, (&mut checks, &mut own_checks)),
         cgroups: cgroups(&written, stated_driver, &mut checks),
         eviction: eviction(&written, &mut checks),
+        process: process(&written, &mut checks),
         pods: pods(&written, &mut checks),
         serve: serve(&written, &own, context, (&mut checks, &mut own_checks)),
         member: super::member::member(&written, &own, (&mut checks, &mut own_checks)),

@@ -1,5 +1,5 @@
-//! How this version treats each key of KubeletConfiguration: it supports the key, or lists it in one warning if its
-//! value is not the default, or refuses to start.
+//! How this version treats each key of KubeletConfiguration: it supports the key, or the key has no meaning here, or it
+//! refuses to start. `reference` is the same for people.
 
 use serde_json::Value;
 
@@ -10,9 +10,11 @@ use super::raw::KubeletConfiguration;
 
 /// How this version treats a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// The key is supported, or makes no difference to its user.
+pub(super) enum Class {
+    /// The key is acted on; `tested` names a test.
     Supported,
+    /// No value makes a difference here, to pods or to the node; the text says why.
+    Meaningless(&'static str),
     /// A non-default value has no effect and is warned about; the text says why that is harmless.
     Harmless(&'static str),
     /// A non-default value prevents the start, because ignoring it would silently drop pods, their guarantees or the
@@ -20,18 +22,16 @@ enum Class {
     Refused(&'static str),
 }
 
-use Class::{Harmless, Refused, Supported};
+use Class::{Harmless, Meaningless, Refused, Supported};
 
 const NOT_COLLECTED: &str = "images are not garbage-collected; none is lost";
-const NO_STREAMS: &str = "the node's port does not serve what it configures";
-const NOT_PLACED: &str = "it names the cgroups of system processes; pods are not among them";
-const NOT_PINNED: &str = "CPUs and memory nodes are not assigned to containers; requesting that is rejected";
-const OWN_PACE: &str = "files, objects and the API server are watched at gantry's own pace";
-const ONLY_LOGS: &str = "it only concerns the agent's own log lines";
+const NOT_PINNED: &str = "no container has CPUs of its own: cpuManagerPolicy is none";
+const NOT_ALIGNED: &str = "nothing is aligned: topologyManagerPolicy is none";
+const NO_URL: &str = "no manifest is read from a URL: staticPodURL is rejected";
 
 /// Every key, each standing for the keys below it. A security-related value is either supported, or stays on the safe
 /// side, or is rejected.
-const KEYS: &[(&str, Class)] = &[
+pub(super) const KEYS: &[(&str, Class)] = &[
     ("kind", Supported),
     ("apiVersion", Supported),
     ("enableServer", Supported),
@@ -39,15 +39,12 @@ const KEYS: &[(&str, Class)] = &[
     ("podLogsDir", Supported),
     ("syncFrequency", Supported),
     ("fileCheckFrequency", Supported),
-    ("httpCheckFrequency", Harmless(OWN_PACE)),
+    ("httpCheckFrequency", Meaningless(NO_URL)),
     (
         "staticPodURL",
         Refused("manifests from a URL are not supported yet; use staticPodPath"),
     ),
-    (
-        "staticPodURLHeader",
-        Harmless("no URL is read: staticPodURL is rejected"),
-    ),
+    ("staticPodURLHeader", Meaningless(NO_URL)),
     ("address", Supported),
     ("port", Supported),
     ("readOnlyPort", Supported),
@@ -73,13 +70,13 @@ const KEYS: &[(&str, Class)] = &[
     ("eventRecordQPS", Supported),
     ("eventBurst", Supported),
     ("enableDebuggingHandlers", Supported),
-    ("enableContentionProfiling", Harmless(NO_STREAMS)),
+    (
+        "enableContentionProfiling",
+        Meaningless("it profiles the locks of Go programs"),
+    ),
     ("healthzPort", Supported),
     ("healthzBindAddress", Supported),
-    (
-        "oomScoreAdj",
-        Harmless("it only affects when the agent itself is OOM-killed; the agent's systemd unit sets that"),
-    ),
+    ("oomScoreAdj", Supported),
     ("clusterDomain", Supported),
     ("clusterDNS", Supported),
     ("streamingConnectionIdleTimeout", Supported),
@@ -91,8 +88,13 @@ const KEYS: &[(&str, Class)] = &[
     ("imageGCHighThresholdPercent", Harmless(NOT_COLLECTED)),
     ("imageGCLowThresholdPercent", Harmless(NOT_COLLECTED)),
     ("volumeStatsAggPeriod", Supported),
-    ("kubeletCgroups", Harmless(NOT_PLACED)),
-    ("systemCgroups", Harmless(NOT_PLACED)),
+    ("kubeletCgroups", Supported),
+    (
+        "systemCgroups",
+        Refused(
+            "moving the machine's processes is left to its service manager, like systemd's system.slice; remove it",
+        ),
+    ),
     ("cgroupRoot", Supported),
     ("cgroupsPerQOS", Supported),
     ("cgroupDriver", Supported),
@@ -100,12 +102,12 @@ const KEYS: &[(&str, Class)] = &[
         "cpuManagerPolicy",
         Refused("static is not supported yet; use none"),
     ),
+    ("singleProcessOOMKill", Supported),
     (
-        "singleProcessOOMKill",
-        Harmless("it controls which processes of one container are OOM-killed together"),
+        "cpuManagerPolicyOptions",
+        Refused("the policy none takes no options, as in the kubelet; remove it"),
     ),
-    ("cpuManagerPolicyOptions", Harmless(NOT_PINNED)),
-    ("cpuManagerReconcilePeriod", Harmless(NOT_PINNED)),
+    ("cpuManagerReconcilePeriod", Meaningless(NOT_PINNED)),
     (
         "memoryManagerPolicy",
         Refused("Static is not supported yet; use None"),
@@ -114,16 +116,15 @@ const KEYS: &[(&str, Class)] = &[
         "topologyManagerPolicy",
         Refused("topology alignment is not supported yet; use none"),
     ),
-    ("topologyManagerScope", Harmless(NOT_PINNED)),
-    ("topologyManagerPolicyOptions", Harmless(NOT_PINNED)),
-    (
-        "qosReserved",
-        Harmless("the pods' own cgroups guarantee their requests; this would reserve more for them"),
-    ),
+    ("topologyManagerScope", Meaningless(NOT_ALIGNED)),
+    ("topologyManagerPolicyOptions", Meaningless(NOT_ALIGNED)),
+    ("qosReserved", Supported),
     ("runtimeRequestTimeout", Supported),
     (
         "hairpinMode",
-        Harmless("the configuration of the CNI plugins sets it"),
+        Meaningless(
+            "the kubelet v1.36 does nothing with it either: the configuration of the CNI plugins decides",
+        ),
     ),
     ("maxPods", Supported),
     ("podCIDR", Supported),
@@ -136,13 +137,13 @@ const KEYS: &[(&str, Class)] = &[
     ("cpuCFSQuota", Supported),
     ("cpuCFSQuotaPeriod", Supported),
     ("nodeStatusMaxImages", Supported),
+    ("maxOpenFiles", Supported),
     (
-        "maxOpenFiles",
-        Harmless("the agent's systemd unit limits how many files it may open"),
+        "contentType",
+        Meaningless("gantry and the API server exchange JSON, whose content is the same"),
     ),
-    ("contentType", Harmless(OWN_PACE)),
-    ("kubeAPIQPS", Harmless(OWN_PACE)),
-    ("kubeAPIBurst", Harmless(OWN_PACE)),
+    ("kubeAPIQPS", Supported),
+    ("kubeAPIBurst", Supported),
     ("serializeImagePulls", Supported),
     ("maxParallelImagePulls", Supported),
     ("evictionHard", Supported),
@@ -155,65 +156,73 @@ const KEYS: &[(&str, Class)] = &[
     ("podsPerCore", Supported),
     (
         "enableControllerAttachDetach",
-        Harmless("the control plane attaches volumes, as by default"),
+        Refused("false is not supported, since the control plane alone attaches volumes; remove it"),
     ),
     ("protectKernelDefaults", Supported),
     ("makeIPTablesUtilChains", Supported),
     (
         "iptablesMasqueradeBit",
-        Harmless("no rule of gantry marks packets"),
+        Meaningless("no rule of gantry marks packets"),
     ),
-    ("iptablesDropBit", Harmless("no rule of gantry marks packets")),
+    ("iptablesDropBit", Meaningless("no rule of gantry marks packets")),
     ("failSwapOn", Supported),
     ("memorySwap", Supported),
     ("containerLogMaxSize", Supported),
     ("containerLogMaxFiles", Supported),
     ("containerLogMaxWorkers", Supported),
     ("containerLogMonitorInterval", Supported),
-    ("configMapAndSecretChangeDetectionStrategy", Harmless(OWN_PACE)),
+    (
+        "configMapAndSecretChangeDetectionStrategy",
+        Meaningless("each object is watched, which notices a change soonest"),
+    ),
     ("systemReserved", Supported),
     ("kubeReserved", Supported),
-    ("reservedSystemCPUs", Harmless(NOT_PINNED)),
-    ("showHiddenMetricsForVersion", Harmless("no metrics are hidden")),
+    ("reservedSystemCPUs", Supported),
     (
-        "systemReservedCgroup",
-        Harmless("enforcing it with enforceNodeAllocatable is rejected"),
+        "showHiddenMetricsForVersion",
+        Meaningless("no metrics are hidden"),
     ),
-    (
-        "kubeReservedCgroup",
-        Harmless("enforcing it with enforceNodeAllocatable is rejected"),
-    ),
+    ("systemReservedCgroup", Supported),
+    ("kubeReservedCgroup", Supported),
     ("enforceNodeAllocatable", Supported),
     ("allowedUnsafeSysctls", Supported),
     (
         "volumePluginDir",
-        Harmless("programs in that directory are never run"),
+        Meaningless("pods with FlexVolumes are rejected, wherever their programs are"),
     ),
     ("providerID", Supported),
     ("kernelMemcgNotification", Supported),
     ("logging.format", Supported),
-    ("logging.flushFrequency", Harmless(ONLY_LOGS)),
+    (
+        "logging.flushFrequency",
+        Meaningless("log lines are written at once"),
+    ),
     ("logging.verbosity", Supported),
-    ("logging.vmodule", Harmless(ONLY_LOGS)),
-    ("logging.options", Harmless(ONLY_LOGS)),
+    (
+        "logging.vmodule",
+        Meaningless(
+            "its patterns name source files of the kubelet; `logLevel` of GantryConfiguration selects modules of gantry",
+        ),
+    ),
+    (
+        "logging.options",
+        Refused("alpha options are not supported, nor by the kubelet without its gate; remove them"),
+    ),
     ("enableSystemLogHandler", Supported),
     ("enableSystemLogQuery", Supported),
     ("shutdownGracePeriod", Supported),
     ("shutdownGracePeriodCriticalPods", Supported),
     ("shutdownGracePeriodByPodPriority", Supported),
     ("crashLoopBackOff", Supported),
-    ("reservedMemory", Harmless(NOT_PINNED)),
+    (
+        "reservedMemory",
+        Meaningless("it is for the memory manager's policy Static alone, and that is rejected"),
+    ),
     ("enableProfilingHandler", Supported),
     ("enableDebugFlagsHandler", Supported),
     ("seccompDefault", Supported),
-    (
-        "memoryThrottlingFactor",
-        Harmless("memory is not throttled below its limit"),
-    ),
-    (
-        "memoryReservationPolicy",
-        Harmless("memory is not throttled below its limit"),
-    ),
+    ("memoryThrottlingFactor", Supported),
+    ("memoryReservationPolicy", Supported),
     ("registerWithTaints", Supported),
     ("registerNode", Supported),
     ("tracing", Supported),
@@ -233,17 +242,12 @@ pub fn not_there_yet(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
             checks.wrong(&key, problem);
         }
     }
-    let enforced = config.enforce_node_allocatable.iter().flatten();
-    for entry in enforced.filter(|entry| entry.contains("-reserved")) {
-        let problem = format!("{entry} is not supported yet; use [pods]");
-        checks.wrong("enforceNodeAllocatable", problem);
-    }
 }
 
-/// The keys of a complete configuration that differ from the default and are not supported.
+/// The keys of a complete configuration that differ from the default and have no effect, though they could have one.
 pub fn without_effect(config: &Value, default: &Value) -> Vec<String> {
     let mut found = differing(config, default);
-    found.retain(|key| !matches!(class(key), Some(Supported)));
+    found.retain(|key| !matches!(class(key), Some(Supported | Meaningless(_))));
     found
 }
 
@@ -267,7 +271,7 @@ fn differing(config: &Value, default: &Value) -> Vec<String> {
 }
 
 fn collect(config: &Value, default: &Value, path: &str, found: &mut Vec<String>) {
-    if config == default || config.is_null() {
+    if config.is_null() || is_same(config, default) {
         return;
     }
     // Inside a struct or a map each key is compared separately.
@@ -289,6 +293,17 @@ fn collect(config: &Value, default: &Value, path: &str, found: &mut Vec<String>)
     }
 }
 
+/// Whether two values are equal, where a missing key is `null`.
+fn is_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(left), Value::Object(right)) => {
+            let mut keys = left.keys().chain(right.keys());
+            keys.all(|key| is_same(&a[key], &b[key]))
+        }
+        _ => a == b,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -306,9 +321,9 @@ mod tests {
             "memorySwap": {"swapBehavior": "LimitedSwap"},
             "tlsMinVersion": "VersionTLS13",
             "hairpinMode": "none",
-            "featureGates": {"MemoryQoS": true, "CustomCPUCFSQuotaPeriod": true},
+            "featureGates": {"DRAResourceClaimGranularStatusAuthorization": true, "CustomCPUCFSQuotaPeriod": true},
         });
-        let expected = ["featureGates.MemoryQoS", "hairpinMode"];
+        let expected = ["featureGates.DRAResourceClaimGranularStatusAuthorization"];
         assert_eq!(without_effect(&config, &default), expected);
     }
 
@@ -342,15 +357,19 @@ mod tests {
     fn what_is_refused_stops_the_start_and_says_where_and_what_instead() {
         for (key, class) in KEYS {
             let Refused(remedy) = class else { continue };
+            let path: Vec<String> = key.split('.').map(str::to_owned).collect();
             let value = match *key {
                 "runOnce" => json!(true),
+                "enableControllerAttachDetach" => json!(false),
+                "cpuManagerPolicyOptions" => json!({"full-pcpus-only": "true"}),
+                "logging.options" => json!({"text": {"splitStream": true}}),
                 "memoryManagerPolicy" => json!("Static"),
                 "topologyManagerPolicy" => json!("restricted"),
                 _ => json!("static"),
             };
             let layer = super::super::layers::Layer {
-                value: json!({*key: value.clone()}),
-                origins: [(vec![(*key).to_owned()], "/c.yaml:7".to_owned())].into(),
+                value: path.iter().rev().fold(value, |value, part| json!({part: value})),
+                origins: [(path, "/c.yaml:7".to_owned())].into(),
             };
             let mut complete = layer.value.clone();
             crate::config::defaults::complete(&mut complete);

@@ -309,6 +309,47 @@ fn an_error_names_file_line_key_and_remedy() {
         "maxParallelImagePulls: 3\nserializeImagePulls: true\n",
         "needs `serializeImagePulls: false`",
     );
+    check(
+        "enforceNodeAllocatable: [kube-reserved]\nkubeReservedCgroup: /kube\n",
+        "kube-reserved needs kubeReserved to be set",
+    );
+    check(
+        "enforceNodeAllocatable: [kube-reserved, kube-reserved-compressible]\nkubeReservedCgroup: /kube\n",
+        "kube-reserved and kube-reserved-compressible cannot be combined",
+    );
+    check(
+        "enforceNodeAllocatable: [system-reserved]\nsystemReservedCgroup: /\nsystemReserved: {cpu: '1'}\n",
+        ":4: systemReservedCgroup: \"/\" must be the plain path of a cgroup below the root",
+    );
+    check(
+        "kubeletCgroups: /a/../b\n",
+        ":3: kubeletCgroups: \"/a/../b\" must be",
+    );
+    check(
+        "reservedSystemCPUs: 0-a\n",
+        ":3: reservedSystemCPUs: \"0-a\" is not a list of CPUs like 0-3,8",
+    );
+    check(
+        "qosReserved:\n  memory: 50%\n",
+        ":3: qosReserved: needs `featureGates: {QOSReserved: true}`",
+    );
+    let gate = "featureGates: {QOSReserved: true}\n";
+    check(
+        &format!("{gate}qosReserved:\n  memory: 101%\n"),
+        ":5: qosReserved.memory: \"101%\" is not a percentage between",
+    );
+    check(
+        &format!("{gate}qosReserved:\n  cpu: 50%\n"),
+        ":5: qosReserved.cpu: cannot be reserved; memory can",
+    );
+    check(
+        "memoryReservationPolicy: TieredReservation\n",
+        ":3: memoryReservationPolicy: TieredReservation needs `featureGates: {MemoryQoS: true}`",
+    );
+    check(
+        "systemCgroups: /system\ncgroupRoot: /\n",
+        ":3: systemCgroups: moving",
+    );
     check("staticPodURL: http://x\n", "not supported yet; use staticPodPath");
     check("cpuManagerPolicy: static\n", "not supported yet; use none");
     check(
@@ -513,12 +554,13 @@ fn what_has_no_effect_is_said_once() {
         ("lock-file", "/x"),
         ("cloud-config", "/y"),
     ];
-    let main = "staticPodPath: /m\nmaxOpenFiles: 5\nkubeAPIQPS: 50\nkubeAPIBurst: 7\n";
+    let main =
+        "staticPodPath: /m\nfeatureGates: {KubeletTracing: true}\nhairpinMode: none\nmaxOpenFiles: 5\n";
     let config = load(Role::Kubelet, main, &[], &flags).unwrap();
     assert_eq!(
         config.warnings,
         [
-            "keys of KubeletConfiguration without effect in this version: kubeAPIBurst, maxOpenFiles",
+            "keys of KubeletConfiguration without effect in this version: featureGates.KubeletTracing",
             "flags without effect in this version: --cloud-config, --lock-file",
         ]
     );
@@ -832,4 +874,141 @@ fn how_long_a_shutdown_waits_for_pods_and_which_periods_the_kubelet_refuses() {
             &format!("needs the feature gate {gate}"),
         );
     }
+}
+
+#[test]
+fn cpus_reserved_by_number_are_all_that_is_reserved() {
+    let main =
+        "reservedSystemCPUs: 0,2-3\nsystemReserved: {cpu: 100m, memory: 1Gi}\nkubeReserved: {cpu: 200m}\n";
+    let config = load(Role::Kubelet, &format!("failCgroupV1: false\n{main}"), &[], &[]).unwrap();
+    let machine = |online: &str| MachineFacts {
+        cpus: online.parse().unwrap(),
+        ..MachineFacts::default()
+    };
+    let settings = config.node_settings(&machine("0-3"), Vec::new());
+    assert_eq!(settings.reserved.cpu.unwrap().0, 3000);
+    assert_eq!(settings.reserved.memory, Some(Bytes(1 << 30)));
+    let check = |online| config.check_machine(&machine(online), CgroupVersion::V2);
+    assert_eq!(check("0-3").map_err(|error| error.to_string()), Ok(()));
+    let refusal = check("0-2").unwrap_err().to_string();
+    let expected = "reservedSystemCPUs: 0,2-3 is not a subset of the online CPUs 0-2";
+    assert!(refusal.contains(expected), "{refusal}");
+}
+
+#[test]
+fn the_cgroups_of_the_machines_own_programs_are_limited_as_configured() {
+    use crate::model::reserved_cgroup::{Enforced, ReservedFor};
+    let main = "enforceNodeAllocatable: [pods, kube-reserved, system-reserved-compressible]\n\
+                kubeReserved: {cpu: 200m}\nkubeReservedCgroup: /kube.slice\nkubeletCgroups: /other\n\
+                systemReserved: {memory: 1Gi}\nsystemReservedCgroup: /system.slice\nsingleProcessOOMKill: false\n";
+    let config = load(Role::Run, main, &[], &[]).unwrap();
+    let facts = MachineFacts::default();
+    let layout = |version| config.cgroup_layout(&facts, version, CgroupDriver::Systemd, false);
+    let v2 = layout(CgroupVersion::V2);
+    let shown: Vec<_> = v2
+        .reserved
+        .iter()
+        .map(|cgroup| (cgroup.owner, cgroup.path.as_str(), cgroup.enforced))
+        .collect();
+    let expected = [
+        (ReservedFor::Kube, "/kube.slice", Enforced::All),
+        (ReservedFor::System, "/system.slice", Enforced::Compressible),
+    ];
+    assert_eq!(shown, expected);
+    assert!(v2.enforce_pods && !v2.memory.single_process_oom_kill);
+    let warned = config.warnings.join("\n");
+    assert!(
+        warned.contains("\"/other\" is not within kubeReservedCgroup"),
+        "{warned}"
+    );
+    let refusal = config.check_machine(&facts, CgroupVersion::V1).unwrap_err();
+    assert!(
+        refusal.to_string().contains("singleProcessOOMKill must not"),
+        "{refusal}"
+    );
+    let usual = load(Role::Run, "", &[], &[]).unwrap();
+    let on_v1 = usual.cgroup_layout(&facts, CgroupVersion::V1, CgroupDriver::Cgroupfs, false);
+    assert!(on_v1.memory.single_process_oom_kill && on_v1.reserved.is_empty());
+}
+
+#[test]
+fn memory_is_divided_as_the_gates_allow() {
+    use crate::model::memory_rules::{MemoryQos, MemoryReservation};
+    let main = "featureGates: {MemoryQoS: true, QOSReserved: true}\nqosReserved: {memory: 50%}\n\
+                memoryThrottlingFactor: 0.5\nmemoryReservationPolicy: TieredReservation\n\
+                systemReserved: {memory: 1Gi}\n";
+    let config = load(Role::Run, main, &[], &[]).unwrap();
+    let facts = MachineFacts {
+        memory: Bytes(3 << 30),
+        page_size: 4096,
+        ..MachineFacts::default()
+    };
+    let rules = |version| {
+        let layout = config.cgroup_layout(&facts, version, CgroupDriver::Cgroupfs, false);
+        layout.memory
+    };
+    let expected = MemoryQos {
+        throttling: 0.5,
+        reservation: MemoryReservation::Tiered,
+        allocatable: Bytes(2 << 30),
+        page_size: 4096,
+    };
+    let v2 = rules(CgroupVersion::V2);
+    assert_eq!((v2.qos, v2.reserved_percent), (Some(expected), Some(50)));
+    let v1 = rules(CgroupVersion::V1);
+    assert_eq!((v1.qos, v1.reserved_percent), (None, Some(50)));
+    assert!(config.machine_warnings(CgroupVersion::V1).is_some());
+    assert_eq!(config.machine_warnings(CgroupVersion::V2), None);
+    let off = load(Role::Run, "memoryThrottlingFactor: 0.5\n", &[], &[]).unwrap();
+    assert_eq!(off.cgroups.memory_qos, None);
+}
+
+/// Of keys whose effect no other test shows by itself.
+#[test]
+fn a_stated_value_reaches_its_place() {
+    use super::log::LogFormat;
+    let load = |main: &str| load(Role::Kubelet, main, &[], &[]).unwrap();
+    let seconds = std::time::Duration::from_secs;
+    assert_eq!(load("enableServer: false\n").serve.api, None);
+    assert_eq!(load("podLogsDir: /logs\n").paths.pod_logs, Path::new("/logs"));
+    assert_eq!(load("syncFrequency: 7s\n").member.refresh, seconds(7));
+    assert_eq!(load("fileCheckFrequency: 7s\n").manifests.check, seconds(7));
+    let port = load("port: 1234\n").serve;
+    assert_eq!((port.api.unwrap().port(), port.api_port), (1234, 1234));
+    let events = load("eventRecordQPS: 7\neventBurst: 8\n").member;
+    assert_eq!((events.events_per_second, events.event_burst), (7, 8));
+    let requests = load("kubeAPIQPS: 7\nkubeAPIBurst: 8\n").member;
+    assert_eq!((requests.requests_per_second, requests.request_burst), (7, 8));
+    let health = load("healthzBindAddress: 10.0.0.1\nhealthzPort: 1234\n")
+        .serve
+        .healthz;
+    assert_eq!(health, Some("10.0.0.1:1234".parse().unwrap()));
+    assert_eq!(
+        load("nodeStatusUpdateFrequency: 7s\n").node.status_update,
+        seconds(7)
+    );
+    assert_eq!(
+        load("runtimeRequestTimeout: 7s\n").runtime.request_timeout,
+        seconds(7)
+    );
+    let pulls = |main: &str| load(main).images.parallel_pulls;
+    assert_eq!(pulls(""), Some(1));
+    assert_eq!(pulls("serializeImagePulls: false\n"), None);
+    assert_eq!(pulls("maxParallelImagePulls: 3\n"), Some(3));
+    assert_eq!(load("containerLogMaxWorkers: 3\n").pods.log_workers, 3);
+    assert_eq!(
+        load("providerID: a://b\n").member.provider_id.as_deref(),
+        Some("a://b")
+    );
+    assert!(matches!(
+        load("logging: {format: json}\n").log.format,
+        LogFormat::Json
+    ));
+    assert!(load("seccompDefault: true\n").pods.seccomp_default);
+    assert!(!load("registerNode: false\n").member.register);
+    let sockets = load("imageServiceEndpoint: unix:///i.sock\n").runtime;
+    assert_eq!(sockets.image_endpoint, Path::new("/i.sock"));
+    let process = load("oomScoreAdj: -5\nmaxOpenFiles: 6\nkubeletCgroups: /a/b\n").process;
+    assert_eq!((process.oom_score_adj, process.max_open_files), (-5, 6));
+    assert_eq!(process.cgroup.as_deref(), Some(Path::new("a/b")));
 }

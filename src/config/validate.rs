@@ -115,13 +115,42 @@ fn choices(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         .logging
         .as_ref()
         .and_then(|logging| logging.format.as_ref());
-    let numa = ["none", "best-effort", "restricted", "single-numa-node"];
     let changes = config.config_map_and_secret_change_detection_strategy.as_ref();
     checks.one_of(
         "cgroupDriver",
         config.cgroup_driver.as_ref(),
         &["cgroupfs", "systemd"],
     );
+    managers(config, checks);
+    checks.one_of(
+        "memoryReservationPolicy",
+        config.memory_reservation_policy.as_ref(),
+        &["None", "TieredReservation"],
+    );
+    checks.one_of(
+        "hairpinMode",
+        config.hairpin_mode.as_ref(),
+        &["promiscuous-bridge", "hairpin-veth", "none"],
+    );
+    // Only what was hidden in this version's predecessor can be shown.
+    checks.one_of(
+        "showHiddenMetricsForVersion",
+        config.show_hidden_metrics_for_version.as_ref(),
+        &["", "1.35"],
+    );
+    checks.one_of("authorization.mode", authorization, &["AlwaysAllow", "Webhook"]);
+    checks.one_of("memorySwap.swapBehavior", swap, &["NoSwap", "LimitedSwap"]);
+    checks.one_of("logging.format", format, &["text", "json"]);
+    checks.one_of(
+        "configMapAndSecretChangeDetectionStrategy",
+        changes,
+        &["Get", "Cache", "Watch"],
+    );
+}
+
+/// The policies of the managers that give containers CPUs and memory of their own.
+fn managers(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
+    let numa = ["none", "best-effort", "restricted", "single-numa-node"];
     checks.one_of(
         "topologyManagerPolicy",
         config.topology_manager_policy.as_ref(),
@@ -141,24 +170,6 @@ fn choices(config: &KubeletConfiguration, checks: &mut Checks<'_>) {
         "memoryManagerPolicy",
         config.memory_manager_policy.as_ref(),
         &["None", "Static"],
-    );
-    checks.one_of(
-        "memoryReservationPolicy",
-        config.memory_reservation_policy.as_ref(),
-        &["None", "TieredReservation"],
-    );
-    checks.one_of(
-        "hairpinMode",
-        config.hairpin_mode.as_ref(),
-        &["promiscuous-bridge", "hairpin-veth", "none"],
-    );
-    checks.one_of("authorization.mode", authorization, &["AlwaysAllow", "Webhook"]);
-    checks.one_of("memorySwap.swapBehavior", swap, &["NoSwap", "LimitedSwap"]);
-    checks.one_of("logging.format", format, &["text", "json"]);
-    checks.one_of(
-        "configMapAndSecretChangeDetectionStrategy",
-        changes,
-        &["Get", "Cache", "Watch"],
     );
 }
 

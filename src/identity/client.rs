@@ -19,6 +19,7 @@ use super::exec::{self, ExecError};
 use super::kubeconfig;
 use super::lookup;
 use super::meter::Meter;
+use super::pace::{Pace, PaceLayer};
 use crate::counters::Counters;
 
 /// How long connecting may take.
@@ -49,7 +50,7 @@ pub async fn of(document: &serde_json::Value, path: &Path) -> Result<kube::Clien
 
 /// Makes the client of a kubeconfig that was read from that file; sends nothing yet.
 pub(super) async fn make(read: Kubeconfig, path: &Path) -> Result<kube::Client, ClientError> {
-    let lent = make_lent(read, path, &Arc::default()).await?;
+    let lent = make_lent(read, path, None, &Arc::default()).await?;
     Ok(lent.client)
 }
 
@@ -59,7 +60,7 @@ pub(super) async fn check(mut read: Kubeconfig, path: &Path) -> Result<(), Clien
     for user in users.filter_map(|named| named.auth_info.as_mut()) {
         user.exec = None;
     }
-    make_noting(read, path, Arc::default(), &Arc::default())
+    make_noting(read, path, Arc::default(), (None, &Arc::default()))
         .await
         .map(|_| ())
 }
@@ -95,6 +96,7 @@ impl Loan {
 pub(super) async fn make_lent(
     mut read: Kubeconfig,
     path: &Path,
+    pace: Option<&Arc<Pace>>,
     counters: &Arc<Counters>,
 ) -> Result<Lent, ClientError> {
     let is_refused = Arc::new(AtomicBool::new(false));
@@ -107,7 +109,7 @@ pub(super) async fn make_lent(
         renewal_time: until.map(|until| until - EARLY.min(until.duration_since(now) / 4)),
         is_refused: is_refused.clone(),
     });
-    let client = make_noting(read, path, is_refused, counters).await?;
+    let client = make_noting(read, path, is_refused, (pace, counters)).await?;
     Ok(Lent { client, loan })
 }
 
@@ -138,14 +140,14 @@ async fn make_noting(
     read: Kubeconfig,
     path: &Path,
     is_refused: Arc<AtomicBool>,
-    counters: &Arc<Counters>,
+    (pace, counters): (Option<&Arc<Pace>>, &Arc<Counters>),
 ) -> Result<kube::Client, ClientError> {
     let config = configuration(read, path).await?;
     if config.proxy_url.is_some() {
         let path = path.to_owned();
         return Err(ClientError::Proxy { path });
     }
-    noting(&config, is_refused, counters).map_err(|source| ClientError::Client {
+    noting(&config, is_refused, (pace, counters)).map_err(|source| ClientError::Client {
         path: path.to_owned(),
         source: Box::new(source),
     })
@@ -161,14 +163,14 @@ pub(super) async fn configuration(read: Kubeconfig, path: &Path) -> Result<kube:
 /// The client of a configuration. The library's default client would wait forever on a connection that was never
 /// closed: a watch on it would receive nothing, and the node would look lost.
 pub(super) fn client(config: &kube::Config) -> Result<kube::Client, kube::Error> {
-    noting(config, Arc::default(), &Arc::default())
+    noting(config, Arc::default(), (None, &Arc::default()))
 }
 
 /// Like the above, counts the requests, and records when the API server does not accept the credentials.
 fn noting(
     config: &kube::Config,
     is_refused: Arc<AtomicBool>,
-    counters: &Arc<Counters>,
+    (pace, counters): (Option<&Arc<Pace>>, &Arc<Counters>),
 ) -> Result<kube::Client, kube::Error> {
     // Another one that is there already is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -188,6 +190,7 @@ fn noting(
         host: authority.map_or("", |authority| authority.as_str()).into(),
     };
     let service = ServiceBuilder::new()
+        .option_layer(pace.map(|pace| PaceLayer(pace.clone())))
         .layer(meter)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)

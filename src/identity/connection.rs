@@ -108,7 +108,8 @@ pub async fn current(settings: &Settings) -> Result<kube::Client, ClientError> {
 }
 
 async fn lent(settings: &Settings) -> Result<Lent, ClientError> {
-    client::make_lent(stated(settings)?, &settings.kubeconfig, &settings.counters).await
+    let (path, pace) = (&settings.kubeconfig, &settings.pace);
+    client::make_lent(stated(settings)?, path, Some(pace), &settings.counters).await
 }
 
 /// The kubeconfig, with the selected certificate.

@@ -28,6 +28,7 @@ pub mod signing;
 pub mod bootstrap;
 pub mod clients;
 mod silent;
+pub mod pace;
 pub mod connection;
 pub mod renewal;
 pub mod names;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub look: Duration,
     /// How long to wait for a certificate signing request before making a new one.
     pub patience: Duration,
+    /// How many requests are sent.
+    pub pace: Arc<pace::Pace>,
     /// Counts requests and renewals.
     pub counters: Arc<Counters>,
 }

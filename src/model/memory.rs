@@ -14,6 +14,7 @@ use super::expansion::Expansion;
 use super::object::Payload;
 use super::outcome::{Outcome, StepError, StepReport};
 use super::pod::{Container, PodName, PodUid};
+use super::reserved_cgroup::ReservedFor;
 use super::runtime::ObservedContainer;
 use super::step::{StepKind, Subject};
 
@@ -287,9 +288,29 @@ pub struct Executed {
     pub after: Arc<PodMemory>,
 }
 
-/// The state of the QoS cgroups.
+/// The state of the node's cgroups beside those of the pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum QosCgroups {
+pub struct Enforcements {
+    /// Those above the pods together.
+    pub qos: Enforcement,
+    /// That of each owner of reserved resources.
+    pub reserved: BTreeMap<ReservedFor, Enforcement>,
+}
+
+impl Enforcements {
+    /// Takes what was written or failed now. Answers whether that differs from before; what was not written stays.
+    pub fn take(&mut self, new: Enforcements) -> bool {
+        let mut changed = self.qos.take(new.qos);
+        for (owner, new) in new.reserved {
+            changed |= self.reserved.entry(owner).or_default().take(new);
+        }
+        changed
+    }
+}
+
+/// What became of the limits of a cgroup, or of several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Enforcement {
     /// None was written yet.
     #[default]
     Unset,
@@ -302,4 +323,14 @@ pub enum QosCgroups {
         /// Why.
         why: String,
     },
+}
+
+impl Enforcement {
+    fn take(&mut self, new: Enforcement) -> bool {
+        let differs = new != Enforcement::Unset && *self != new;
+        if differs {
+            *self = new;
+        }
+        differs
+    }
 }

@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::cpu_list::CpuList;
 use super::eviction::EvictionPolicy;
 use super::measured::FsUsage;
+use super::memory_rules::MemoryRules;
 use super::pod::{DnsConfig, PodName, PodUid};
 use super::pod_network::PodNetwork;
+use super::reserved_cgroup::ReservedCgroup;
 use super::resources::{Amounts, Bytes, MilliCpu};
 use super::shutdown::ShutdownPeriods;
 use super::threshold::Threshold;
@@ -143,7 +146,7 @@ pub enum CgroupDriver {
 }
 
 /// Where and how cgroups are made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CgroupLayout {
     /// The hierarchy.
     pub version: CgroupVersion,
@@ -168,6 +171,10 @@ pub struct CgroupLayout {
     /// The machine's swap, if the kernel can limit it per cgroup (`memory.memsw.*` on v1, `memory.swap.max` on v2);
     /// `None` if it cannot, and then swap is not configured at all.
     pub swap: Option<Bytes>,
+    /// How memory is divided.
+    pub memory: MemoryRules,
+    /// The cgroups of the machine's own programs that are limited.
+    pub reserved: Vec<ReservedCgroup>,
 }
 
 /// A cgroup's place in the tree, independent of the driver: `["kubepods", "burstable", "pod<uid>"]`.
@@ -175,6 +182,21 @@ pub struct CgroupLayout {
 pub struct CgroupName(pub Vec<String>);
 
 impl CgroupName {
+    /// The cgroup at a path as it is configured. With the systemd driver its last part is the name of a slice, which says
+    /// where it is (`ParseSystemdToCgroupName` and `ParseCgroupfsToCgroupName` in
+    /// `pkg/kubelet/cm/cgroup_manager_linux.go`).
+    pub fn at(path: &str, driver: CgroupDriver) -> CgroupName {
+        let mut parts = path.split('/').filter(|part| !part.is_empty());
+        CgroupName(match driver {
+            CgroupDriver::Cgroupfs => parts.map(str::to_owned).collect(),
+            CgroupDriver::Systemd => {
+                let last = parts.next_back().unwrap_or_default();
+                let slice = last.strip_suffix(".slice").unwrap_or(last);
+                slice.split('-').map(|part| part.replace('_', "-")).collect()
+            }
+        })
+    }
+
     /// The name of its slice. systemd treats `-` as a separator of levels, so within a level it becomes `_`. The empty
     /// name is the root slice.
     pub fn slice(&self) -> String {
@@ -204,9 +226,13 @@ pub struct MachineFacts {
     /// Go's name of the architecture: `amd64`, `arm64`.
     pub architecture: String,
     /// CPUs online.
+    pub cpus: CpuList,
+    /// How many those are.
     pub cores: u32,
     /// `MemTotal`
     pub memory: Bytes,
+    /// The size of the kernel's pages in bytes.
+    pub page_size: i64,
     /// Swap in use or offered, in bytes.
     pub swap: Bytes,
     /// Huge pages set aside, bytes by page size.
@@ -316,5 +342,20 @@ mod tests {
         check(&[], "-.slice");
         check(&["kubepods"], "kubepods.slice");
         check(&["kubepods", "pod12-ab"], "kubepods-pod12_ab.slice");
+    }
+
+    #[test]
+    fn a_path_names_a_cgroup_of_either_driver() {
+        let check = |path: &str, cgroupfs: &[&str], slice: &str| {
+            assert_eq!(CgroupName::at(path, CgroupDriver::Cgroupfs).0, cgroupfs);
+            assert_eq!(CgroupName::at(path, CgroupDriver::Systemd).slice(), slice);
+        };
+        check("/system.slice", &["system.slice"], "system.slice");
+        check("kube", &["kube"], "kube.slice");
+        check(
+            "/a.slice/a-b_c.slice/",
+            &["a.slice", "a-b_c.slice"],
+            "a-b_c.slice",
+        );
     }
 }

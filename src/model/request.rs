@@ -13,6 +13,7 @@ use super::csi_request::CsiRequest;
 use super::env_file::EnvFileKey;
 use super::image_mount::ImageMount;
 use super::local_volume::{LocalDevice, LocalVolume};
+use super::memory_rules::MemoryProtection;
 use super::nfs::NfsMount;
 use super::node::CgroupName;
 use super::object::Payload;
@@ -175,6 +176,8 @@ pub struct CgroupSetting {
     pub cpu_quota: Option<(i64, u64)>,
     /// Memory limit; -1 is none.
     pub memory_limit: Option<i64>,
+    /// Which part of its memory is protected from being reclaimed; cgroup v2 only.
+    pub memory_protection: MemoryProtection,
     /// The largest number of processes; -1 is none.
     pub pids_max: Option<i64>,
     /// Huge page limits, bytes by page size.
@@ -182,6 +185,19 @@ pub struct CgroupSetting {
 }
 
 impl CgroupSetting {
+    /// A cgroup none of whose values is changed.
+    pub fn untouched(name: CgroupName) -> CgroupSetting {
+        CgroupSetting {
+            name,
+            cpu_shares: None,
+            cpu_quota: None,
+            memory_limit: None,
+            memory_protection: MemoryProtection::default(),
+            pids_max: None,
+            hugepages: Vec::new(),
+        }
+    }
+
     /// The shares as `cpu.weight` (1 to 10000) of cgroup v2, by the kubelet's linear formula (`getCPUWeight`
     /// in `pkg/kubelet/cm/cgroup_manager_linux.go`). Runtimes use another one for their containers.
     pub fn cpu_weight(&self) -> Option<u64> {

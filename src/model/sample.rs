@@ -198,6 +198,8 @@ pub(crate) fn policy() -> NodePolicy {
             hugepage_sizes: vec![Bytes(2 << 20), Bytes(1 << 30)],
             cores: 2,
             swap: Some(Bytes(0)),
+            memory: Default::default(),
+            reserved: Vec::new(),
         },
         host_dns: DnsConfig {
             servers: vec!["192.0.2.1".to_owned()],

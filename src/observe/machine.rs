@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::model::cpu_list::CpuList;
 use crate::model::node::MachineFacts;
 use crate::model::resources::Bytes;
 
@@ -51,6 +52,7 @@ pub fn machine_facts(root: &Path) -> Result<MachineFacts, MachineError> {
     ]
     .iter()
     .find_map(|path| line(root, path));
+    let cpus = cpus(root)?;
     Ok(MachineFacts {
         // Host names are compared without regard to case; in labels they have to be lower case.
         hostname: required(root, "proc/sys/kernel/hostname")?.to_lowercase(),
@@ -60,8 +62,10 @@ pub fn machine_facts(root: &Path) -> Result<MachineFacts, MachineError> {
         kernel: required(root, "proc/sys/kernel/osrelease")?,
         os_image: os_image(root),
         architecture: go_architecture(std::env::consts::ARCH).to_owned(),
-        cores: cores(root)?,
+        cores: cpus.len(),
+        cpus,
         memory: memory(root)?,
+        page_size: page_size(),
         swap: swap(root)?,
         hugepages: hugepages(root),
         apparmor: has_apparmor(root),
@@ -136,19 +140,21 @@ fn go_architecture(rust: &'static str) -> &'static str {
     }
 }
 
-/// CPUs online, from a list such as `0-3,8`.
-fn cores(root: &Path) -> Result<u32, MachineError> {
+/// CPUs online.
+fn cpus(root: &Path) -> Result<CpuList, MachineError> {
     let path = "sys/devices/system/cpu/online";
-    let list = text(root, path)?;
-    let count = list.trim().split(',').map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        last.checked_sub(first)?.checked_add(1)
-    });
-    count.sum::<Option<u32>>().ok_or_else(|| MachineError::Missing {
+    let list = text(root, path)?.parse();
+    list.map_err(|_| MachineError::Missing {
         path: root.join(path),
         what: "the CPUs as a list of ranges",
     })
+}
+
+/// The size of the kernel's pages in bytes.
+fn page_size() -> i64 {
+    // Every Linux answers; what 4096 divides is a multiple of any smaller size.
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    size.ok().flatten().unwrap_or(4096)
 }
 
 /// `MemTotal`
@@ -273,8 +279,10 @@ pub(super) mod tests {
             kernel: "6.1.0-18-amd64".to_owned(),
             os_image: "Debian GNU/Linux 12 (bookworm)".to_owned(),
             architecture: go_architecture(std::env::consts::ARCH).to_owned(),
+            cpus: "0-2,5".parse().unwrap(),
             cores: 4,
             memory: Bytes(24_684_092 * 1024),
+            page_size: page_size(),
             swap: Bytes(1_048_576 * 1024),
             hugepages: BTreeMap::from([(Bytes(2 << 20), Bytes(6 << 20)), (Bytes(1 << 30), Bytes(0))]),
             apparmor: true,

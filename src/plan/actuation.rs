@@ -124,7 +124,7 @@ fn memory_changes(
     let grows = limit(after) > limit(before);
     let of_pod = CgroupSetting {
         memory_limit: after.memory_limit,
-        ..untouched(after)
+        ..CgroupSetting::untouched(after.name.clone())
     };
     let of_pod = of_pod
         .memory_limit
@@ -160,7 +160,7 @@ fn cpu_changes(
     let of_pod = CgroupSetting {
         cpu_quota: after.cpu_quota,
         cpu_shares: after.cpu_shares,
-        ..untouched(after)
+        ..CgroupSetting::untouched(after.name.clone())
     };
     let of_pod = Some(of_pod).filter(|_| policy.cgroup.per_qos);
     let mut cpu: Vec<_> = updates.iter().filter(|u| u.has.differs_in_cpu(u.gets)).collect();
@@ -233,18 +233,6 @@ fn change(pod: &Pod, update: &Update<'_>, sizes: Sizes, policy: &NodePolicy) -> 
     Change::Container {
         id: update.id.to_owned(),
         resources: Box::new(cgroup::container_resources(pod, &container, policy)),
-    }
-}
-
-/// The same cgroup without values.
-fn untouched(setting: &CgroupSetting) -> CgroupSetting {
-    CgroupSetting {
-        name: setting.name.clone(),
-        cpu_shares: None,
-        cpu_quota: None,
-        memory_limit: None,
-        pids_max: None,
-        hugepages: Vec::new(),
     }
 }
 

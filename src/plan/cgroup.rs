@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use k8s_cri::v1::{HugepageLimit, LinuxContainerResources};
 
+use super::qos_memory::{self, LevelMemory, QosRequests};
 use crate::model::amounts::{self, Limited, Overhead};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion, NodePolicy};
 use crate::model::pod::{Container, Pod, PodUid, Source};
@@ -112,6 +113,7 @@ pub fn pod_cgroup(pod: &Pod, layout: &CgroupLayout) -> CgroupSetting {
             .memory
             .map(|bytes| bytes.0)
             .filter(|&bytes| limited.memory && bytes != 0),
+        memory_protection: qos_memory::of_pod(pod, &requests, layout),
         // Also set without a limit: the removal of an earlier attempt may have set it to 0.
         pids_max: Some(layout.pod_pids.filter(|&pids| pids > 0).unwrap_or(-1)),
         hugepages: hugepages(&requests, layout),
@@ -146,31 +148,36 @@ pub fn node_levels<'a>(
     if layout.enforce_pods {
         available.take_off(reserved);
     }
-    let burstable: i64 = pods
-        .filter(|pod| pod.qos == Qos::Burstable)
-        .map(|pod| amounts::pod_requests(pod, Overhead::With).cpu_or_zero())
-        .fold(0, i64::saturating_add);
-    let level = |qos, shares| CgroupSetting {
-        name: qos_cgroup(qos, layout),
+    let requests = QosRequests::of(pods);
+    let memory = qos_memory::of_levels(&requests, layout, capacity, reserved);
+    let level = |qos, shares, memory: LevelMemory| CgroupSetting {
         cpu_shares: Some(shares),
-        cpu_quota: None,
-        memory_limit: None,
-        pids_max: None,
+        memory_limit: memory.limit,
+        memory_protection: memory.protection,
         hugepages: layout
             .hugepage_sizes
             .iter()
             .map(|&size| (size, HUGEPAGES_UNLIMITED))
             .collect(),
+        ..CgroupSetting::untouched(qos_cgroup(qos, layout))
     };
     let kubepods = CgroupSetting {
         memory_limit: available.memory.map(|bytes| bytes.0),
         pids_max: available.extended.get("pid").copied().filter(|&pids| pids > 0),
-        ..level(Qos::Guaranteed, cpu_shares(available.cpu_or_zero()))
+        ..level(
+            Qos::Guaranteed,
+            cpu_shares(available.cpu_or_zero()),
+            memory.guaranteed,
+        )
     };
     vec![
         kubepods,
-        level(Qos::Burstable, cpu_shares(burstable)),
-        level(Qos::BestEffort, MIN_SHARES),
+        level(
+            Qos::Burstable,
+            cpu_shares(requests.burstable_cpu),
+            memory.burstable,
+        ),
+        level(Qos::BestEffort, MIN_SHARES, memory.best_effort),
     ]
 }
 
@@ -202,6 +209,9 @@ pub fn container_resources(pod: &Pod, container: &Container, policy: &NodePolicy
         })
         .collect();
     limit_swap(&mut resources, pod, container, policy);
+    resources
+        .unified
+        .extend(qos_memory::of_container(pod, container, layout));
     resources
 }
 
@@ -243,9 +253,9 @@ fn runtime_resources(
         resources.cpu_quota = cpu_quota(cpu_limit, layout.cfs_period);
         resources.cpu_period = micros(layout.cfs_period);
     }
-    if layout.version == CgroupVersion::V2 {
-        // If one process runs out of memory, the whole container ends: half a container is of no use. This is
-        // `singleProcessOOMKill: false`, the default on v2; v1 does not support it.
+    if layout.version == CgroupVersion::V2 && !layout.memory.single_process_oom_kill {
+        // If one process runs out of memory, the whole container ends: half a container is of no use. v1 does not
+        // support it.
         resources
             .unified
             .insert("memory.oom.group".to_owned(), "1".to_owned());
@@ -369,6 +379,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::memory_rules::{MemoryProtection, MemoryQos, MemoryReservation, MemoryRules};
     use crate::model::pod::*;
     use crate::model::resources::{MilliCpu, Resources, qos_class};
 
@@ -484,6 +495,8 @@ mod tests {
             hugepage_sizes: vec![Bytes(2 * MI), Bytes(1024 * MI)],
             cores: 2,
             swap: Some(Bytes(0)),
+            memory: Default::default(),
+            reserved: Vec::new(),
         }
     }
 
@@ -515,7 +528,7 @@ mod tests {
 
     fn show(setting: &CgroupSetting) -> String {
         format!(
-            "{} shares={:?} quota={:?} memory={:?} pids={:?} hugepages={:?}",
+            "{} shares={:?} quota={:?} memory={:?} pids={:?} hugepages={:?}{}",
             setting.name.0.join("/"),
             setting.cpu_shares,
             setting.cpu_quota,
@@ -526,7 +539,16 @@ mod tests {
                 .iter()
                 .map(|(size, limit)| (size.page_size(), *limit))
                 .collect::<Vec<_>>(),
+            show_protection(setting.memory_protection),
         )
+    }
+
+    fn show_protection(MemoryProtection { min, low }: MemoryProtection) -> String {
+        let show = |name: &str, value: Option<i64>| value.map(|value| format!(" {name}={value}"));
+        [show("min", min), show("low", low)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     fn show_runtime(resources: &LinuxContainerResources) -> String {
@@ -741,6 +763,114 @@ mod tests {
             vec![container("c", resources((0, 0), (64 * MI, 64 * MI)))],
         );
         assert_eq!(swap(&equal), "0");
+    }
+
+    /// The values of the container's cgroup beside its limits.
+    fn unified(pod: &Pod, layout: &CgroupLayout) -> String {
+        let resources = container_resources(pod, &pod.containers[0], &policy(layout.clone()));
+        let sorted = BTreeMap::from_iter(resources.unified).into_iter();
+        let shown = sorted.map(|(name, value)| format!("{name}={value}"));
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    fn on_v2(memory: MemoryRules) -> CgroupLayout {
+        CgroupLayout {
+            version: CgroupVersion::V2,
+            swap: None,
+            memory,
+            ..layout()
+        }
+    }
+
+    #[test]
+    fn one_process_is_killed_alone_where_that_is_configured() {
+        let pod = pod(vec![], vec![container("c", Resources::default())]);
+        let rules = |single_process_oom_kill| MemoryRules {
+            single_process_oom_kill,
+            ..MemoryRules::default()
+        };
+        assert_eq!(unified(&pod, &on_v2(rules(false))), "memory.oom.group=1");
+        assert_eq!(unified(&pod, &on_v2(rules(true))), "");
+        assert_eq!(unified(&pod, &layout()), "");
+    }
+
+    #[test]
+    fn memory_is_throttled_and_protected_by_class_on_v2() {
+        let layout = |reservation| {
+            on_v2(MemoryRules {
+                single_process_oom_kill: true,
+                qos: Some(MemoryQos {
+                    throttling: 0.9,
+                    reservation,
+                    allocatable: Bytes(1000 * MI),
+                    page_size: 4096,
+                }),
+                ..MemoryRules::default()
+            })
+        };
+        let of = |memory| pod(vec![], vec![container("c", resources((100, 100), memory))]);
+        let check = |pod: &Pod, reservation, of_pod: &str, of_container: &str| {
+            let layout = layout(reservation);
+            let protection = pod_cgroup(pod, &layout).memory_protection;
+            let shown = (show_protection(protection), unified(pod, &layout));
+            assert_eq!(shown, (of_pod.to_owned(), of_container.to_owned()));
+        };
+        use MemoryReservation::{None, Tiered};
+        let guaranteed = of((64 * MI, 64 * MI));
+        check(&guaranteed, None, "", "memory.low=0 memory.min=0");
+        check(&guaranteed, Tiered, " min=67108864", "memory.min=67108864");
+        // 64Mi + 0.9 * (128Mi - 64Mi), and of the node's memory where there is no limit, in whole pages.
+        let burstable = of((64 * MI, 128 * MI));
+        let throttled = "memory.high=127504384 memory.low=0 memory.min=0";
+        check(&burstable, None, "", throttled);
+        let protected = "memory.high=127504384 memory.low=67108864";
+        check(&burstable, Tiered, " low=67108864", protected);
+        let unlimited = of((64 * MI, 0));
+        let throttled = "memory.high=950427648 memory.low=0 memory.min=0";
+        check(&unlimited, None, "", throttled);
+        // v1 has none of this.
+        let v1 = CgroupLayout {
+            version: CgroupVersion::V1,
+            ..layout(Tiered)
+        };
+        assert_eq!(unified(&burstable, &v1), "");
+        assert_eq!(
+            pod_cgroup(&burstable, &v1).memory_protection,
+            MemoryProtection::default()
+        );
+        // The cgroups above cover what is protected in them.
+        let levels = |reservation| {
+            let pods = [&guaranteed, &burstable];
+            let capacity = amounts(2000, 1000 * MI);
+            let layout = layout(reservation);
+            let levels = node_levels(pods.into_iter(), &layout, &capacity, 100, &Amounts::default());
+            levels
+                .iter()
+                .map(|level| show_protection(level.memory_protection))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(levels(Tiered), [" min=134217728", " low=67108864", ""]);
+        assert_eq!(levels(None), [" min=0", " low=0", ""]);
+    }
+
+    #[test]
+    fn memory_is_kept_from_the_classes_below() {
+        let of = |memory| pod(vec![], vec![container("c", resources((100, 100), memory))]);
+        let (guaranteed, burstable) = (of((100 * MI, 100 * MI)), of((200 * MI, 0)));
+        let check = |percent, expected: [Option<i64>; 2]| {
+            let mut layout = layout();
+            layout.memory.reserved_percent = percent;
+            let (capacity, reserved) = (amounts(2000, 1100 * MI), amounts(0, 100 * MI));
+            let pods = [&guaranteed, &burstable, &guaranteed];
+            let levels = node_levels(pods.into_iter(), &layout, &capacity, 100, &reserved);
+            let limits = [levels[1].memory_limit, levels[2].memory_limit];
+            assert_eq!(limits, expected.map(|limit| limit.map(|limit| limit * MI)));
+            assert_eq!(levels[0].memory_limit, Some(1000 * MI));
+        };
+        check(None, [None, None]);
+        check(Some(0), [Some(1000), Some(1000)]);
+        check(Some(50), [Some(900), Some(800)]);
+        check(Some(100), [Some(800), Some(600)]);
     }
 
     #[test]

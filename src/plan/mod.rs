@@ -39,6 +39,8 @@ mod environment;
 mod ephemeral;
 mod failures;
 mod service_links;
+mod qos_memory;
+mod reserved;
 pub mod cgroup;
 #[cfg(test)]
 mod tests;

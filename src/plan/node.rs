@@ -8,7 +8,7 @@
 //! does. [`end`] and [`resume`] note that in the memory.
 //!
 //! Decisions of the same kind belong here: preemption (whom to end, a further verdict of [`Verdict`], kept in the memory as
-//! [`crate::model::end::End`]), collection of images (a list of images beside [`NodePlan::qos_cgroups`]), and the ledger of
+//! [`crate::model::end::End`]), collection of images (a list of images beside [`NodePlan::cgroups`]), and the ledger of
 //! exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
 
 mod admission;
@@ -34,11 +34,13 @@ pub use shutdown::{Shutdown, ShutdownPlan, end, resume};
 
 use super::admit::Refusal;
 use super::cgroup;
+use super::reserved::reserved_cgroups;
 use crate::model::allocation;
 use crate::model::api::ApiNode;
 use crate::model::measured::Measured;
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
 use crate::model::node::{NodeLimits, NodePolicy};
+use crate::model::node_cgroups::NodeCgroups;
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::pods_use::PodsUse;
 use crate::model::request::CgroupSetting;
@@ -99,8 +101,9 @@ pub struct NodePlan {
     /// For each pod that is not admitted yet, in the order in which they were decided; `None` before the runtime is listed,
     /// when it is not known which pods run already.
     pub verdicts: Option<Vec<(Arc<Pod>, Verdict)>>,
-    /// What the cgroups above the pods should hold; none where pods have no cgroups of their own.
-    pub qos_cgroups: Vec<CgroupSetting>,
+    /// What the cgroups above the pods should hold (none where pods have no cgroups of their own), and those of the
+    /// machine's own programs.
+    pub cgroups: NodeCgroups,
     /// What a shutdown of the machine needs, while there is one.
     pub shutdown: Option<ShutdownPlan>,
     /// What the node is short of, and which pods make room.
@@ -123,7 +126,10 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
         .filter(|(pod, verdict)| verdict.rejects_until_there_is_room(pod))
         .map(|(pod, _)| &pod.name)
         .collect();
-    let qos_cgroups = view.qos_cgroups(&rejected);
+    let cgroups = NodeCgroups {
+        qos: view.qos_cgroups(&rejected),
+        reserved: reserved_cgroups(&view.policy.cgroup),
+    };
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
     let deferred_until = view.deferred_until(decided);
@@ -132,7 +138,7 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     NodePlan {
         evictions,
         verdicts,
-        qos_cgroups,
+        cgroups,
         shutdown,
         wake_at,
     }

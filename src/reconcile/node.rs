@@ -42,9 +42,9 @@ impl Loop {
         if let Some(at) = plan.wake_at {
             self.deadlines.insert(Key::Node, at);
         }
-        self.qos_cgroups.send_if_modified(|before| {
-            let changed = *before != plan.qos_cgroups;
-            *before = plan.qos_cgroups;
+        self.cgroups.send_if_modified(|before| {
+            let changed = *before != plan.cgroups;
+            *before = plan.cgroups;
             changed
         });
         let is_shutdown_due = self.carry_out_shutdown(plan.shutdown, now);

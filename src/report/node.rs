@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Node;
 
 use super::{Facts, Loop, ReportInputs};
 use crate::model::measured::Measured;
-use crate::model::memory::QosCgroups;
+use crate::model::memory::Enforcements;
 use crate::status::{node as node_status, node_events};
 
 impl Loop {
@@ -19,9 +19,12 @@ impl Loop {
         self.emit_node_events(events, started);
     }
 
-    /// Emits what became of the cgroups above the pods.
-    pub(super) fn take_qos_cgroups(&mut self, new: &QosCgroups) {
-        self.emit_node_events(node_events::qos_cgroups(new), Timestamp::now());
+    /// Emits what became of the node's cgroups.
+    pub(super) fn take_enforcements(&mut self, new: &Enforcements) {
+        let before = std::mem::replace(&mut self.enforcements, new.clone());
+        let limited = &self.facts.policy.cgroup.reserved;
+        let events = node_events::enforcements(&before, new, limited);
+        self.emit_node_events(events, Timestamp::now());
     }
 
     /// Emits that pods are evicted for something from now on. Answers whether the node's conditions changed.

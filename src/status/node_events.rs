@@ -5,8 +5,9 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
 use crate::model::event::EventType;
 use crate::model::eviction::Starved;
-use crate::model::memory::QosCgroups;
+use crate::model::memory::{Enforcement, Enforcements};
 use crate::model::node::CgroupVersion;
+use crate::model::reserved_cgroup::ReservedCgroup;
 
 /// The kubelet's message about cgroup v1, verbatim (`pkg/kubelet/cm/container_manager.go`).
 const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
@@ -46,18 +47,38 @@ pub fn starting(cgroups: CgroupVersion) -> Vec<NodeEvent> {
     }
 }
 
-/// The event about the cgroups above the pods (`pkg/kubelet/cm/node_container_manager_linux.go`).
-pub fn qos_cgroups(qos_cgroups: &QosCgroups) -> Option<NodeEvent> {
-    match qos_cgroups {
-        QosCgroups::Unset => None,
-        QosCgroups::Set => Some(normal(
-            "NodeAllocatableEnforced",
-            "Updated Node Allocatable limit across pods".to_owned(),
-        )),
-        QosCgroups::Failed { cgroup, why } => Some(NodeEvent {
+/// The events about what changed at the cgroups above the pods, and at those that are `limited` to reserved resources
+/// (`pkg/kubelet/cm/node_container_manager_linux.go`).
+pub fn enforcements(before: &Enforcements, now: &Enforcements, limited: &[ReservedCgroup]) -> Vec<NodeEvent> {
+    let of_pods = Some(&now.qos).filter(|now| **now != before.qos);
+    let of_pods = of_pods.and_then(|now| {
+        enforcement(
+            now,
+            || "Updated Node Allocatable limit across pods".to_owned(),
+            |cgroup, why| format!("Failed to update Node Allocatable Limits {cgroup:?}: {why}"),
+        )
+    });
+    let of_programs = limited.iter().filter_map(|cgroup| {
+        let state = now.reserved.get(&cgroup.owner)?;
+        let is_news = before.reserved.get(&cgroup.owner) != Some(state);
+        is_news.then_some(())?;
+        enforcement(state, || cgroup.success(), |_, why| cgroup.failure(&why))
+    });
+    of_pods.into_iter().chain(of_programs).collect()
+}
+
+fn enforcement(
+    state: &Enforcement,
+    success: impl Fn() -> String,
+    failure: impl Fn(&[String], &str) -> String,
+) -> Option<NodeEvent> {
+    match state {
+        Enforcement::Unset => None,
+        Enforcement::Set => Some(normal("NodeAllocatableEnforced", success())),
+        Enforcement::Failed { cgroup, why } => Some(NodeEvent {
             kind: EventType::Warning,
             reason: "FailedNodeAllocatableEnforcement",
-            message: format!("Failed to update Node Allocatable Limits {cgroup:?}: {why}"),
+            message: failure(cgroup, why),
         }),
     }
 }
@@ -128,6 +149,7 @@ fn reason(condition: &NodeCondition, is_first: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::reserved_cgroup::{Enforced, ReservedFor};
 
     fn node(conditions: &[(&str, &str)]) -> Node {
         let conditions: Vec<_> = conditions
@@ -159,21 +181,47 @@ mod tests {
         changes.map(|event| event.reason).collect()
     }
 
-    #[test]
-    fn what_became_of_the_cgroups_above_the_pods() {
-        assert_eq!(qos_cgroups(&QosCgroups::Unset), None);
-        assert_eq!(
-            qos_cgroups(&QosCgroups::Set).unwrap().reason,
-            "NodeAllocatableEnforced"
-        );
-        let failed = QosCgroups::Failed {
-            cgroup: vec!["kubepods".to_owned()],
-            why: "no memory".to_owned(),
+    fn messages(before: &Enforcements, now: &Enforcements) -> Vec<(EventType, String)> {
+        let limited = ReservedCgroup {
+            owner: ReservedFor::Kube,
+            path: "/kube.slice".to_owned(),
+            enforced: Enforced::All,
+            amounts: Default::default(),
         };
-        let reported = qos_cgroups(&failed).unwrap();
-        assert_eq!(reported.kind, EventType::Warning);
-        let message = "Failed to update Node Allocatable Limits [\"kubepods\"]: no memory";
-        assert_eq!(reported.message, message);
+        let events = enforcements(before, now, &[limited]).into_iter();
+        events.map(|event| (event.kind, event.message)).collect()
+    }
+
+    #[test]
+    fn what_became_of_the_nodes_cgroups_is_an_event_once() {
+        let failed = |cgroup: &str, why: &str| Enforcement::Failed {
+            cgroup: vec![cgroup.to_owned()],
+            why: why.to_owned(),
+        };
+        let state = |qos, kube| Enforcements {
+            qos,
+            reserved: [(ReservedFor::Kube, kube)].into(),
+        };
+        let unset = Enforcements::default();
+        let set = state(Enforcement::Set, Enforcement::Set);
+        let broken = state(failed("kubepods", "no memory"), failed("kube", "it is gone"));
+        assert_eq!(messages(&unset, &unset), []);
+        let (normal, warning) = (EventType::Normal, EventType::Warning);
+        let expected = [
+            (normal, "Updated Node Allocatable limit across pods".to_owned()),
+            (
+                normal,
+                "Updated limits on kube reserved cgroup /kube.slice".to_owned(),
+            ),
+        ];
+        assert_eq!(messages(&unset, &set), expected);
+        assert_eq!(messages(&set, &set), []);
+        let expected = [
+            "Failed to update Node Allocatable Limits [\"kubepods\"]: no memory",
+            "Failed to enforce Kube Reserved Cgroup Limits on \"/kube.slice\": it is gone",
+        ];
+        let expected = expected.map(|message| (warning, message.to_owned()));
+        assert_eq!(messages(&set, &broken), expected);
     }
 
     #[test]

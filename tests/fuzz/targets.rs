@@ -471,6 +471,8 @@ fn policy() -> NodePolicy {
             hugepage_sizes: vec![Bytes(2 << 20)],
             cores: 2,
             swap: Some(Bytes(1 << 30)),
+            memory: Default::default(),
+            reserved: Vec::new(),
         },
         host_dns: DnsConfig::default(),
         cluster_dns: vec!["10.96.0.10".parse().unwrap()],

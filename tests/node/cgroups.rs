@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gantry::cgroup::{Cgroups, MOUNT_POINT, detect};
+use gantry::model::memory_rules::MemoryProtection;
 use gantry::model::node::{CgroupDriver, CgroupLayout, CgroupName, CgroupVersion};
 use gantry::model::pod::PodUid;
 use gantry::model::request::CgroupSetting;
@@ -51,6 +52,8 @@ impl Tree {
             hugepage_sizes: Vec::new(),
             cores: 1,
             swap: None,
+            memory: Default::default(),
+            reserved: Vec::new(),
         };
         let cgroups = runtime.block_on(Cgroups::new(&layout)).expect("cgroups");
         Tree {
@@ -71,6 +74,7 @@ impl Tree {
             cpu_shares: Some(1024),
             cpu_quota: None,
             memory_limit: None,
+            memory_protection: Default::default(),
             pids_max: None,
             hugepages: Vec::new(),
         }
@@ -316,4 +320,58 @@ fn removal_ends_processes_of_containers_and_is_repeatable() {
                 .is_empty()
         );
     });
+}
+
+#[test]
+fn the_cgroup_of_another_program_is_limited_where_it_exists_and_never_made() {
+    Tree::each("reserved", |tree| {
+        let place = [tree.layout.root.clone(), vec!["kube".to_owned()]].concat();
+        let limits = CgroupSetting {
+            cpu_shares: Some(204),
+            memory_limit: Some(64 << 20),
+            memory_protection: MemoryProtection {
+                min: Some(4 << 20),
+                low: None,
+            },
+            pids_max: Some(50),
+            ..CgroupSetting::untouched(CgroupName(place))
+        };
+        let update = || tree.runtime.block_on(tree.cgroups().update(&limits));
+        let refusal = update().expect_err("it does not exist").to_string();
+        assert!(
+            refusal.contains("has some missing paths: /sys/fs/cgroup"),
+            "{refusal}"
+        );
+        assert!(!tree.cgroups().exists(&limits.name));
+        // Another program makes it.
+        tree.ensure(&CgroupSetting::untouched(limits.name.clone()));
+        update().expect("it exists now");
+        let (cpu, memory) = match tree.v1() {
+            true => ("cpu.shares", "memory.limit_in_bytes"),
+            false => ("cpu.weight", "memory.max"),
+        };
+        let weight = if tree.v1() { "204\n" } else { "8\n" };
+        assert_eq!(tree.read("cpu", &limits, cpu), weight);
+        assert_eq!(tree.read("memory", &limits, memory), "67108864\n");
+        assert_eq!(tree.read("pids", &limits, "pids.max"), "50\n");
+        if !tree.v1() {
+            assert_eq!(tree.read("memory", &limits, "memory.min"), "4194304\n");
+        }
+    });
+}
+
+#[test]
+fn a_process_moves_into_a_cgroup_that_is_made_for_it() {
+    let tree = Tree::new("join", CgroupDriver::Cgroupfs);
+    let idle = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn();
+    let idle = Running(idle.expect("sleep runs"));
+    let place = [tree.layout.root.clone(), vec!["agent".to_owned()]].concat();
+    let path: PathBuf = place.iter().collect();
+    let joined = tree.runtime.block_on(tree.cgroups().join(&path, idle.0.id()));
+    joined.expect("a process of our own may be moved");
+    let cgroup = CgroupSetting::untouched(CgroupName(place));
+    for controller in ["cpu", "memory", "pids"] {
+        let inside = tree.read(controller, &cgroup, "cgroup.procs");
+        assert_eq!(inside.trim(), idle.0.id().to_string(), "{controller}");
+    }
 }

@@ -612,6 +612,8 @@ fn layout() -> CgroupLayout {
         hugepage_sizes: Vec::new(),
         cores: 4,
         swap: None,
+        memory: Default::default(),
+        reserved: Vec::new(),
     }
 }
 

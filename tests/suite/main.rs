@@ -17,6 +17,7 @@ mod node_port;
 mod observe;
 mod pods;
 mod probed;
+mod reference;
 #[path = "../support/reviewer.rs"]
 mod reviewer;
 mod served;

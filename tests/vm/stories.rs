@@ -32,6 +32,10 @@ pub const ALL: &[Story] = &[
         a_fork_bomb_stops_at_the_pid_limit,
     ),
     (
+        "what_is_reserved_is_enforced_on_a_slice",
+        what_is_reserved_is_enforced_on_a_slice,
+    ),
+    (
         "a_killed_agent_is_started_again_and_adopts",
         a_killed_agent_is_started_again_and_adopts,
     ),
@@ -265,6 +269,60 @@ mv /root/bomb.yaml /etc/kubernetes/manifests/"#,
     });
     vm.prints("find /sys/fs/cgroup/kubepods.slice -name pids.max -path '*pod*' -exec cat {} + | grep --line-regexp 64");
     vm.prints("rm /etc/kubernetes/manifests/bomb.yaml");
+}
+
+fn what_is_reserved_is_enforced_on_a_slice(vm: &mut Vm) {
+    let agent = r#"cat /proc/$(systemctl show gantry --property=MainPID --value)/oom_score_adj"#;
+    assert_eq!(vm.prints(agent).trim(), "-999");
+    vm.prints(
+        r#"mkdir -p /etc/gantry /etc/systemd/system/gantry.service.d
+cat >/etc/gantry/reserved.yaml <<YAML
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+featureGates: {MemoryQoS: true}
+memoryReservationPolicy: TieredReservation
+enforceNodeAllocatable: [pods, system-reserved]
+systemReserved: {cpu: 200m, memory: 64Mi, pid: '200'}
+systemReservedCgroup: /programs.slice/programs-own.slice
+oomScoreAdj: -500
+YAML
+cat >/etc/systemd/system/gantry.service.d/reserved.conf <<UNIT
+[Service]
+ExecStart=
+ExecStart=/usr/local/bin/gantry run --config=/etc/gantry/reserved.yaml
+UNIT
+systemctl daemon-reload
+systemd-run --quiet --unit=own-program --slice=programs-own sleep infinity
+systemctl restart gantry"#,
+    );
+    let values = "cd /sys/fs/cgroup/programs.slice/programs-own.slice && \
+                  cat cpu.weight memory.max memory.min pids.max";
+    let expected = "8\n67108864\n67108864\n200";
+    let is_limited = |vm: &mut Vm| {
+        wait_for("the slice to be limited", Duration::from_secs(60), || {
+            let found = vm.run(values).output;
+            match found.trim() == expected {
+                true => Ok(()),
+                false => Err(found),
+            }
+        });
+    };
+    is_limited(vm);
+    // systemd writes what it knows at every reload.
+    vm.prints("systemctl daemon-reload");
+    is_limited(vm);
+    assert_eq!(vm.prints(agent).trim(), "-500");
+    assert_ne!(
+        vm.prints("cat /sys/fs/cgroup/kubepods.slice/memory.min").trim(),
+        ""
+    );
+    vm.prints(
+        r#"rm /etc/systemd/system/gantry.service.d/reserved.conf /etc/gantry/reserved.yaml
+systemctl daemon-reload
+systemctl stop own-program programs-own.slice programs.slice
+systemctl restart gantry"#,
+    );
+    the_pods_answer(vm);
 }
 
 /// The containers that run, as containerd knows them.

@@ -374,13 +374,13 @@ fn before_the_runtime_is_listed_nothing_is_decided_but_the_qos_cgroups() {
     node.snapshot.listed = false;
     node.wants(pod("a", 100));
     let plan = plan(node.view(), node.now);
-    assert!(plan.verdicts.is_none() && plan.qos_cgroups.len() == 3);
+    assert!(plan.verdicts.is_none() && plan.cgroups.qos.len() == 3);
 }
 
 #[test]
 fn qos_cgroups_count_what_pods_were_allotted_and_no_pod_without_room() {
     let shares = |node: &Node| {
-        let burstable = &plan(node.view(), node.now).qos_cgroups[1];
+        let burstable = &plan(node.view(), node.now).cgroups.qos[1];
         burstable.cpu_shares.unwrap()
     };
     let burstable = |name: &str, milli| Pod {

@@ -22,6 +22,7 @@ mod network;
 mod pods;
 mod prometheus;
 mod registry;
+mod reserved;
 mod runtimes;
 mod streams;
 mod takeover;
@@ -86,6 +87,7 @@ pub fn all() -> Vec<Story> {
         story!(limits::a_cpu_limit_holds).alone(),
         story!(limits::over_its_memory_limit_a_container_is_oom_killed),
         story!(limits::a_fork_bomb_stops_at_the_pid_limit),
+        story!(reserved::the_machines_own_programs_are_kept_within_what_is_reserved),
         story!(addresses::the_nodes_address_comes_late_and_changes),
         story!(network::pods_reach_each_other_the_node_and_the_outside),
         story!(network::a_host_port_leads_to_the_pod_and_goes_with_it),

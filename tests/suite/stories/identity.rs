@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use gantry::identity::bootstrap::{BootstrapError, bootstrap};
 use gantry::identity::clients::{Clients, Joined};
 use gantry::identity::connection;
+use gantry::identity::pace::Pace;
 use gantry::identity::request::Purpose;
 use gantry::identity::signing::{self, SigningError};
 use gantry::identity::store::{SERVER, Store};
@@ -49,6 +50,7 @@ impl Joining {
             renewal: Renewal::On,
             look: Duration::from_millis(10),
             patience: DEADLINE,
+            pace: Arc::new(Pace::new(1000, 1000)),
             counters: Arc::default(),
         };
         let api = FakeApi::start_secure().await;

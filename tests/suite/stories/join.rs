@@ -16,6 +16,7 @@ use gantry::config::files::here;
 use gantry::config::surroundings::ConfigContext;
 use gantry::identity::ca_pin::CaPin;
 use gantry::identity::certificate::certificates;
+use gantry::identity::pace::Pace;
 use gantry::identity::{Renewal, Settings, connection, kubeconfig};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -164,6 +165,7 @@ impl Wish {
             renewal: Renewal::On,
             look: Duration::from_millis(10),
             patience: Duration::from_secs(20),
+            pace: Arc::new(Pace::new(1000, 1000)),
             counters: Arc::default(),
         }
     }
