@@ -21,6 +21,7 @@ mod env_files;
 mod exec_plugins;
 mod faults;
 mod foreign_changes;
+mod graces;
 mod hooks;
 mod identity;
 mod image_volumes;
