@@ -234,6 +234,7 @@ impl Loop {
         let mut changed = false;
         for name in names {
             changed |= self.take_leaving(&name);
+            changed |= self.emit_preemption(&name, &old_memory, now);
             changed |= self.report_pod(&name, now);
             changed |= self.emit_probe_events(&name, before, now);
             changed |= self.emit_network_events(&name, now);

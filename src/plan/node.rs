@@ -7,12 +7,17 @@
 //! While the machine shuts down, [`ShutdownPlan`] says which pods end now; [`end_for_shutdown`] and [`resume`] note that in
 //! the memory.
 //!
-//! Decisions of the same kind belong here: eviction under pressure and preemption (whom to end, a further verdict of
-//! [`Verdict`], kept in the memory as [`crate::model::end::End`]), collection of images (a list of images beside
+//! A critical pod that lacks room waits until others have ended for it: [`Verdict::Waits`] names them, and
+//! [`end_for_critical`] notes their end in the memory.
+//!
+//! Decisions of the same kind belong here: eviction under pressure (whom to end, kept in the memory as
+//! [`crate::model::end::End`]), collection of images (a list of images beside
 //! [`NodePlan::qos_cgroups`]), and the ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
 
 mod admission;
 mod apply;
+mod occupants;
+mod preempt;
 mod resize;
 mod shutdown;
 #[cfg(test)]
@@ -24,8 +29,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use admission::Verdict;
-pub use apply::{Applied, apply};
+pub use admission::{Preemption, Verdict, Verdicts};
+pub use apply::{Applied, apply, end_for_critical};
+pub use preempt::may_displace;
 pub use resize::{ResizeVerdict, resize};
 pub use shutdown::{Shutdown, ShutdownPlan, end_for_shutdown, resume};
 
@@ -67,10 +73,24 @@ pub struct NodeDecisions {
     pub rejected: BTreeMap<PodName, (PodUid, Refusal)>,
     /// Pods that are neither run nor rejected for a moment.
     pub deferred: BTreeMap<PodName, DeferredAdmission>,
+    /// Pods that are neither run nor rejected until others have ended.
+    pub waiting: BTreeMap<PodName, PodUid>,
     /// Pods that get other resources, until the snapshot shows their allocation.
     pub allotting: BTreeMap<PodName, Arc<Pod>>,
     /// How far the shutdown of the machine has come, while there is one.
     pub shutdown: Option<Shutdown>,
+}
+
+impl NodeDecisions {
+    /// Whether it is not decided yet what becomes of the pod.
+    pub fn is_undecided(&self, pod: &PodName) -> bool {
+        self.deferred.contains_key(pod) || self.waiting.contains_key(pod)
+    }
+
+    /// Whether the end of a pod may change what is decided of the node.
+    pub fn awaits_ends(&self) -> bool {
+        self.shutdown.is_some() || !self.waiting.is_empty()
+    }
 }
 
 /// A pod whose admission waits for the node's labels.
@@ -85,9 +105,9 @@ pub struct DeferredAdmission {
 /// What is to be done about the node.
 #[derive(Debug, Default)]
 pub struct NodePlan {
-    /// For each pod that is not admitted yet, in the order in which they were decided; `None` before the runtime is listed,
-    /// when it is not known which pods run already.
-    pub verdicts: Option<Vec<(Arc<Pod>, Verdict)>>,
+    /// What becomes of pods that want room; `None` before the runtime is listed, when it is not known which pods run
+    /// already.
+    pub verdicts: Option<Verdicts>,
     /// What the cgroups above the pods should hold; none where pods have no cgroups of their own.
     pub qos_cgroups: Vec<CgroupSetting>,
     /// What a shutdown of the machine needs, while there is one.
@@ -100,7 +120,7 @@ pub struct NodePlan {
 /// not admitted yet.
 pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     let verdicts = view.snapshot.listed.then(|| view.verdicts(now));
-    let decided = verdicts.as_deref().unwrap_or_default();
+    let decided = verdicts.as_ref().map_or(&[][..], |verdicts| &verdicts.new);
     let rejected: BTreeSet<&PodName> = decided
         .iter()
         .filter(|(pod, verdict)| verdict.rejects_until_there_is_room(pod))
@@ -109,7 +129,9 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     let qos_cgroups = view.qos_cgroups(&rejected);
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
-    let wake_at = view.deferred_until(decided).into_iter().chain(goes_on_at).min();
+    let overdue_at = verdicts.as_ref().and_then(|verdicts| verdicts.changes_at);
+    let changes = [view.deferred_until(decided), goes_on_at, overdue_at];
+    let wake_at = changes.into_iter().flatten().min();
     NodePlan {
         verdicts,
         qos_cgroups,

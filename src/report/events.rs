@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use super::Loop;
 use crate::model::bounds;
 use crate::model::event::{About, Event, EventType, PodEvent, RecordedEvent};
-use crate::model::memory::Executed;
+use crate::model::memory::{Executed, Memory};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{ObservedName, Snapshot};
-use crate::status::{events, node_events};
+use crate::status::{disruption, events, node_events};
 
 /// Events queued for one pod, and for the node; the oldest are dropped first.
 const EVENTS_OF_EACH: usize = 50;
@@ -88,6 +88,18 @@ impl Loop {
         };
         let new = events::begun(&pod, beginning);
         self.queue_events(&pod.name, &beginning.uid, new, beginning.at)
+    }
+
+    /// Queues the event that a pod has to leave for a critical one.
+    pub(super) fn emit_preemption(&mut self, name: &PodName, before: &Memory, now: Timestamp) -> bool {
+        let [before, after] = [before, &*self.memory].map(|memory| memory.pods.get(name));
+        let (Some(pod), Some(after)) = (self.known(name), after) else {
+            return false;
+        };
+        let nothing = ObservedName::default();
+        let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
+        let new = disruption::preemption(&pod, before.map(AsRef::as_ref), after, observed);
+        self.queue_events(name, &pod.uid, new.into_iter().collect(), now)
     }
 
     /// The desired pod of that name, or else the reported one.

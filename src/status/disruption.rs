@@ -1,14 +1,18 @@
-//! The condition of a pod that the node has ended in favor of something else: `DisruptionTarget`
-//! (`pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`). Controllers tell by it that the pod did not fail by itself.
+//! The condition and the event of a pod that the node has ended in favor of something else: `DisruptionTarget`
+//! (`pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`, `pkg/kubelet/preemption/preemption.go`). Controllers tell by it that the pod did not fail by itself.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::condition::observed_generation;
 use super::format::time;
+use crate::model::api::has_final_phase;
 use crate::model::end::End;
+use crate::model::event::{EventType, PodEvent};
 use crate::model::foreign_status::{DISRUPTION_TARGET, TERMINATION_BY_KUBELET};
+use crate::model::memory::PodMemory;
 use crate::model::pod::Pod;
+use crate::model::runtime::ObservedName;
 
 /// Adds it where the pod's end is reported; one that another writer has set gives way to it.
 pub(super) fn mark(
@@ -18,7 +22,9 @@ pub(super) fn mark(
     previous: Option<&api::PodStatus>,
     now: Timestamp,
 ) {
-    let Some(end @ End::Shutdown) = ended else { return };
+    let Some((end, message)) = ended.and_then(|end| Some((end, end.disruption()?))) else {
+        return;
+    };
     if end.reason() != status.reason.as_deref().unwrap_or_default() {
         return;
     }
@@ -35,7 +41,7 @@ pub(super) fn mark(
         type_: DISRUPTION_TARGET.to_owned(),
         status: "True".to_owned(),
         reason: Some(TERMINATION_BY_KUBELET.to_owned()),
-        message: Some(end.message().into_owned()),
+        message: Some(message.to_owned()),
         last_transition_time: since.or_else(|| Some(time(now))),
         observed_generation: observed_generation(pod),
         last_probe_time: None,
@@ -45,14 +51,40 @@ pub(super) fn mark(
     conditions.push(condition);
 }
 
+/// The event that a pod has to leave for a critical one, if that was decided since `before`, and by this agent: what an
+/// earlier one decided is on disk, and in the end in the pod's status.
+pub fn preemption(
+    pod: &Pod,
+    before: Option<&PodMemory>,
+    after: &PodMemory,
+    observed: &ObservedName,
+) -> Option<PodEvent> {
+    let end = after.ended.as_ref().filter(|end| **end == End::Preempted)?;
+    let is_saved = || {
+        let seen = observed.uids.get(&pod.uid);
+        let saved = seen.and_then(|seen| seen.checkpoint.as_ref()?.ended.as_ref());
+        saved == Some(end) || has_final_phase(pod.object.status.as_ref())
+    };
+    let was_known = match before.filter(|before| before.uid == after.uid) {
+        Some(before) => before.ended.as_ref() == Some(end),
+        None => is_saved(),
+    };
+    (!was_known && after.uid == pod.uid).then(|| PodEvent {
+        kind: EventType::Warning,
+        reason: end.reason().to_owned(),
+        message: end.message().into_owned(),
+        field_path: None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::memory::{PodMemory, Remains};
+    use crate::model::checkpoint::Checkpoint;
+    use crate::model::memory::Remains;
     use crate::model::pod::{RestartPolicy, Source};
-    use crate::model::runtime::ObservedName;
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
     use crate::status::pod::pod_status;
 
@@ -122,5 +154,52 @@ mod tests {
             document: 1,
         };
         assert_eq!(outline(&told(&pod, &lives, None, Some(&ended))), "Running  []");
+    }
+
+    #[test]
+    fn a_preempted_pod_has_its_reason_its_condition_and_one_event() {
+        let mut pod = sample::pod(RestartPolicy::Never, &[], &["c"]);
+        let lives = observed(vec![sandbox(0, true, 0)], vec![instance("c", 0, 1, running(1))]);
+        let dead = observed(
+            vec![sandbox(0, false, 0)],
+            vec![instance("c", 0, 1, exited(1, 5, 143))],
+        );
+        let preempted = Some(End::Preempted);
+        assert_eq!(
+            outline(&told(&pod, &lives, preempted.clone(), None)),
+            "Running  []"
+        );
+        let ended = told(&pod, &dead, preempted.clone(), None);
+        assert_eq!(
+            outline(&ended),
+            r#"Failed Preempting [("True", "TerminationByKubelet")]"#
+        );
+        assert_eq!(
+            ended.message.as_deref(),
+            Some("Preempted in order to admit critical pod")
+        );
+        let memory = |ended| PodMemory {
+            ended,
+            ..PodMemory::new(pod.uid.clone(), at(0))
+        };
+        let [before, after] = [memory(None), memory(preempted.clone())];
+        let event = preemption(&pod, Some(&before), &after, &lives).unwrap();
+        assert_eq!(
+            (event.kind, event.reason.as_str()),
+            (EventType::Warning, "Preempting")
+        );
+        assert_eq!(preemption(&pod, Some(&after), &after, &lives), None);
+        let shut_down = memory(Some(End::Shutdown));
+        assert_eq!(preemption(&pod, Some(&before), &shut_down, &lives), None);
+        // An agent that has just been started knows by what is on disk, or in the API server, whether it decided that.
+        assert!(preemption(&pod, None, &after, &lives).is_some());
+        let mut saved = lives.clone();
+        saved.uids.get_mut(&pod.uid).unwrap().checkpoint = Some(Arc::new(Checkpoint {
+            ended: preempted,
+            ..Checkpoint::default()
+        }));
+        assert_eq!(preemption(&pod, None, &after, &saved), None);
+        Arc::make_mut(&mut pod.object).status = Some(ended);
+        assert_eq!(preemption(&pod, None, &after, &lives), None);
     }
 }

@@ -35,6 +35,7 @@ mod probes;
 mod protection;
 mod pulls;
 mod node_events;
+mod preemption;
 mod objects;
 mod resize;
 mod restart_all;

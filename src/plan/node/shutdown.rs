@@ -13,15 +13,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::NodeView;
-use super::admission::has_ended_in_api;
-use super::apply::{forget_end, former};
+use super::apply::{self, forget_end};
+use super::occupants::has_ended_in_api;
 use crate::model::end::End;
 use crate::model::memory::{Memory, Remains};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Source};
-use crate::model::runtime::{ObservedName, ObservedPod, Snapshot};
+use crate::model::runtime::{ObservedPod, Snapshot};
 use crate::model::shutdown::{ShutdownProgress, ShutdownStage};
 use crate::plan::need::has_come_to_its_end;
-use crate::plan::restart;
 
 /// How far a shutdown has come. Losing it is harmless: what has ended is seen, and the rest begins with the first group
 /// that has pods.
@@ -211,17 +210,8 @@ pub fn end_for_shutdown<'a>(
     memory: &mut Memory,
     now: Timestamp,
 ) -> impl Iterator<Item = &'a PodName> {
-    let nothing = ObservedName::default();
     for (pod, by) in due {
-        let observed = snapshot.pods.get(&pod.name).map_or(&nothing, AsRef::as_ref);
-        let before = memory.pods.get(&pod.name);
-        let mut own = restart::remembered(before.map(AsRef::as_ref), pod, observed, now);
-        if let Some(before) = before.filter(|before| before.uid != pod.uid) {
-            own.former = former(before, pod);
-        }
-        own.ended.get_or_insert(End::Shutdown);
-        own.ends_by = Some(*by);
-        memory.pods.insert(pod.name.clone(), Arc::new(own));
+        apply::end(pod, End::Shutdown, Some(*by), snapshot, memory, now);
     }
     due.iter().map(|(pod, _)| &pod.name)
 }

@@ -165,7 +165,7 @@ impl World {
             });
             self.node.decisions.shutdown = Some(shutdown.shutdown);
         }
-        let verdicts = plan.verdicts.expect("the runtime is listed");
+        let verdicts = plan.verdicts.expect("the runtime is listed").new;
         if let Some(other) = &mut self.node.other {
             let own = verdicts.iter().find(|(pod, _)| pod.name == other.pod.name);
             match own.map(|(_, verdict)| verdict) {
@@ -174,8 +174,13 @@ impl World {
                 // It finds room on another node.
                 Some(Verdict::Rejected(_)) => self.node.other = None,
                 Some(Verdict::Deferred(_)) => panic!("it requires no label"),
+                Some(Verdict::Waits(_)) => panic!("nobody makes room for it"),
             }
         }
+        let is_critical = desired.is_some_and(|pod| pod.source != Source::Api);
+        let makes_room = verdicts
+            .iter()
+            .any(|(_, verdict)| matches!(verdict, Verdict::Waits(_)));
         if let Some(pod) = desired {
             let own = verdicts.iter().find(|(of, _)| of.name == pod.name);
             let has_sandbox = self
@@ -198,6 +203,15 @@ impl World {
             };
             assert!(lacks, "{} is rejected though it fits: {refusal:?}", pod.name);
         }
+        if makes_room {
+            assert!(is_critical && self.node.other.take().is_some());
+            self.plan_node(desired);
+            assert!(
+                !self.is_deferred(),
+                "its room is not free: {:?}",
+                self.node.decisions
+            );
+        }
     }
 
     /// When the node is planned again though nothing else happens.
@@ -206,9 +220,9 @@ impl World {
         self.with_view(desired, &memory, |view| node::plan(view, self.now).wake_at)
     }
 
-    /// Whether the pod waits for the node's labels, and is not planned.
+    /// Whether it is not decided what becomes of the pod, which is not planned.
     pub(super) fn is_deferred(&self) -> bool {
-        self.node.decisions.deferred.contains_key(&sample::name())
+        self.node.decisions.is_undecided(&sample::name())
     }
 
     /// Decides about the resources of the pod, whose plan this is. `memory` is what is remembered of it now.
