@@ -12,6 +12,7 @@ mod evicting;
 mod marking;
 mod node;
 mod node_cgroups;
+mod preempting;
 mod retrying;
 mod shutdown;
 mod work;
@@ -296,7 +297,7 @@ impl Loop {
             self.deadlines.remove(&key);
             let (uid, plan) = match &key {
                 // It is marked again when it is admitted or rejected.
-                Key::Pod(name) if self.decisions.deferred.contains_key(name) => continue,
+                Key::Pod(name) if self.decisions.is_undecided(name) => continue,
                 Key::Pod(name) => {
                     let planned = std::panic::catch_unwind(AssertUnwindSafe(|| self.plan_pod(name, now)));
                     // A panic caused by one pod must neither end the agent nor leave the pod unattended forever.

@@ -237,10 +237,9 @@ impl Loop {
         let mut changed = false;
         for name in names {
             changed |= self.take_leaving(&name);
+            changed |= self.emit_making_room(&name, &old_memory, now);
             changed |= self.report_pod(&name, now);
             changed |= self.emit_probe_events(&name, before, now);
-            let remembered = old_memory.pods.get(&name).map(AsRef::as_ref);
-            changed |= self.emit_eviction(&name, remembered, now);
             changed |= self.emit_network_events(&name, now);
         }
         let (then, since) = (before, &self.snapshot);

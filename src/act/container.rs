@@ -68,8 +68,9 @@ pub(super) async fn stop(work: &Work<'_>, stop: Stop<'_>, made: &Made) -> Result
                 other.wait().await;
             }
         };
-        // Containers that have not ended by then are killed now.
-        let _in_time = tokio::time::timeout_at(began + grace, others).await;
+        // Containers that have not ended by then are killed now. A grace period may be longer than the clock reaches.
+        let left = grace.saturating_sub(began.elapsed());
+        let _in_time = tokio::time::timeout(left, others).await;
         // In whole seconds, as the kubelet counts what a hook has taken.
         let taken = Duration::from_secs(began.elapsed().as_secs());
         let rest = grace.saturating_sub(taken).max(LEAST_GRACE.min(grace));

@@ -18,7 +18,9 @@ use crate::model::pod::{Pod, Problem, ProblemKind, Source};
 use crate::model::reference;
 use crate::model::resources::Amounts;
 use crate::observe::{machine, measure};
-use crate::plan::admit::{self, Protection, Room};
+use crate::plan::admit::{self, Denial, Protection};
+use crate::plan::node::may_displace;
+use crate::plan::shortage::Room;
 use crate::serve::problem::ReportedProblem;
 use crate::source::files::check::{CheckError, Found};
 
@@ -147,7 +149,7 @@ fn answer(found: Found, node: &Node) -> Answer {
     } = found;
     let mut admitted: Vec<std::sync::Arc<Pod>> = Vec::new();
     for pod in pods {
-        let others = admitted.iter().map(AsRef::as_ref);
+        let others = || admitted.iter().map(AsRef::as_ref);
         let nothing = Amounts::default();
         let machine = node.machine.as_ref();
         let room = Room {
@@ -159,8 +161,16 @@ fn answer(found: Found, node: &Node) -> Answer {
             strict_groups: true,
             apparmor: machine.is_none_or(|machine| machine.apparmor),
         };
-        match admit::admit(&pod, others, room, protection, None) {
-            Err(refusal) if machine.is_some() || !refusal.reason.starts_with("OutOf") => {
+        let admission = admit::admit(&pod, others(), room, protection, None).or_else(|denial| {
+            // Those of lower priority would leave for it.
+            let staying = others().filter(|other| !may_displace(&pod, other));
+            match denial.lacking.is_empty() {
+                true => Err(denial),
+                false => admit::admit(&pod, staying, room, protection, None),
+            }
+        });
+        match admission {
+            Err(Denial { refusal, lacking }) if machine.is_some() || lacking.is_empty() => {
                 let message = format!(
                     "the node would reject it ({}): {}",
                     refusal.reason, refusal.message

@@ -57,6 +57,7 @@ impl PodWork {
 #[derive(Debug)]
 pub struct Pods {
     rejections: Counter<1>,
+    preemptions: Counter<1>,
     worker_seconds: Distribution<1>,
     worker_start: Distribution<0>,
     containers_per_pod: Distribution<0>,
@@ -79,6 +80,7 @@ impl Default for Pods {
         let distribution = |name, help, bounds| Distribution::new(Head { name, help, labels }, bounds);
         let pods = Pods {
             rejections: rejections(),
+            preemptions: preemptions(),
             worker_seconds: Distribution::new(
                 Head {
                     name: "kubelet_pod_worker_duration_seconds",
@@ -150,6 +152,14 @@ fn evictions() -> Counter<1> {
     })
 }
 
+fn preemptions() -> Counter<1> {
+    Counter::new(Head {
+        name: "kubelet_preemptions",
+        help: "How many pods had to end to make room for a critical pod, by the resource that it lacked first.",
+        labels: ["preemption_signal"],
+    })
+}
+
 fn user_namespaced() -> Counter<0> {
     Counter::new(Head {
         name: "kubelet_started_user_namespaced_pods_total",
@@ -194,6 +204,11 @@ impl Pods {
     /// A pod was evicted for this signal.
     pub fn evicted(&self, signal: &'static str) {
         self.evictions.count([signal.into()]);
+    }
+
+    /// A pod has to end for a critical one that lacks this resource.
+    pub fn preempted(&self, resource: &str) {
+        self.preemptions.count([resource.to_owned().into()]);
     }
 
     /// The work on a new pod begins, which has so many containers and was first seen so long ago.
@@ -247,6 +262,7 @@ impl Pods {
     pub(super) fn families(&self) -> Vec<&dyn Family> {
         vec![
             &self.rejections,
+            &self.preemptions,
             &self.worker_seconds,
             &self.worker_start,
             &self.containers_per_pod,

@@ -8,6 +8,10 @@ use super::newer::{self, NewerFields};
 use super::{CriError, Runtime};
 use crate::model::stop_signal::StopSignal;
 
+/// The longest time that a container may have to stop, three hundred years: containerd counts it in nanoseconds, in 64 bits
+/// with a sign, and more would overflow.
+const LONGEST_GRACE: Duration = Duration::from_secs(i64::MAX.unsigned_abs() / 1_000_000_000);
+
 impl Runtime {
     /// Creates and starts a sandbox with that handler, the default one if empty, and returns its id.
     pub async fn run_pod_sandbox(
@@ -130,8 +134,9 @@ impl Runtime {
         Ok(())
     }
 
-    /// Stops a container: its signal, and SIGKILL after `grace`, which counts in whole seconds.
+    /// Stops a container: its signal, and SIGKILL after `grace`, which counts in whole seconds, up to [`LONGEST_GRACE`].
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
+        let grace = grace.min(LONGEST_GRACE);
         let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = v1::StopContainerRequest {
             container_id: id.to_owned(),

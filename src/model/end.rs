@@ -17,6 +17,10 @@ const REJECTED: &str = "Pod was rejected: ";
 /// reason it tells such an end from that of a pod that others have terminated.
 const SHUT_DOWN: &str = "Pod was terminated in response to imminent node shutdown.";
 
+/// The status message of a pod that ended to make room for a critical one (`pkg/kubelet/preemption`). Together with the
+/// reason it tells such an end, as above.
+const PREEMPTED: &str = "Preempted in order to admit critical pod";
+
 /// Why a pod has ended for good. The node's decision is written to the pod's directory before anything is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "camelCase")]
@@ -42,6 +46,8 @@ pub enum End {
         #[serde(default)]
         annotations: BTreeMap<String, String>,
     },
+    /// It made room for a critical pod.
+    Preempted,
     /// Its status in the API was already terminal: the control plane's garbage collection ends pods like that.
     InStatus {
         /// As it is in the status; may be empty.
@@ -75,6 +81,7 @@ impl End {
                 message: message.to_owned(),
             },
             None if message == SHUT_DOWN && reason == reason::pod::TERMINATED => End::Shutdown,
+            None if message == PREEMPTED && reason == reason::pod::PREEMPTING => End::Preempted,
             None => End::InStatus { reason, message },
         })
     }
@@ -90,7 +97,29 @@ impl End {
             // It is admitted when there is room, or has failed in the API server.
             End::Refused { .. } => false,
             End::Shutdown => *source == Source::Api,
-            End::Deadline | End::Evicted { .. } | End::InStatus { .. } => true,
+            End::Deadline | End::Evicted { .. } | End::Preempted | End::InStatus { .. } => true,
+        }
+    }
+
+    /// Whether it is known only from what was written down when it was decided: it is not found out again.
+    pub fn is_unique(&self) -> bool {
+        match self {
+            End::Shutdown | End::Evicted { .. } | End::Preempted => true,
+            End::Refused { .. } | End::Deadline | End::InStatus { .. } => false,
+        }
+    }
+
+    /// The message of the condition `DisruptionTarget`, if the node has ended the pod in favor of something else.
+    pub fn disruption(&self) -> Option<&str> {
+        match self {
+            End::Shutdown => Some(SHUT_DOWN),
+            End::Preempted => Some("Pod was preempted by Kubelet to accommodate a critical pod."),
+            End::Evicted {
+                message,
+                cause: EvictionCause::Pressure,
+                ..
+            } => Some(message),
+            End::Evicted { .. } | End::Refused { .. } | End::Deadline | End::InStatus { .. } => None,
         }
     }
 
@@ -101,6 +130,7 @@ impl End {
             End::Deadline => reason::pod::DEADLINE_EXCEEDED,
             End::Shutdown => reason::pod::TERMINATED,
             End::Evicted { .. } => reason::pod::EVICTED,
+            End::Preempted => reason::pod::PREEMPTING,
         }
     }
 
@@ -110,6 +140,7 @@ impl End {
             End::Refused { message, .. } => format!("{REJECTED}{message}").into(),
             End::InStatus { message, .. } | End::Evicted { message, .. } => message.into(),
             End::Shutdown => SHUT_DOWN.into(),
+            End::Preempted => PREEMPTED.into(),
             End::Deadline => "Pod was active on the node longer than the specified deadline".into(),
         }
     }
@@ -143,6 +174,7 @@ mod tests {
         check("Failed", &End::Deadline, Some(&in_status(&End::Deadline)));
         check("Failed", &End::Shutdown, Some(&End::Shutdown));
         check("Running", &End::Shutdown, None);
+        check("Failed", &End::Preempted, Some(&End::Preempted));
         let nothing = End::InStatus {
             reason: String::new(),
             message: String::new(),
@@ -152,11 +184,14 @@ mod tests {
 
     #[test]
     fn an_end_is_kept_by_its_kind() {
-        let text = serde_json::to_string(&End::Deadline).unwrap();
-        assert_eq!(text, r#"{"why":"deadline"}"#);
-        assert_eq!(serde_json::from_str::<End>(&text).unwrap(), End::Deadline);
-        let text = serde_json::to_string(&End::Shutdown).unwrap();
-        assert_eq!(text, r#"{"why":"shutdown"}"#);
-        assert_eq!(serde_json::from_str::<End>(&text).unwrap(), End::Shutdown);
+        let kinds = [
+            (End::Deadline, r#"{"why":"deadline"}"#),
+            (End::Shutdown, r#"{"why":"shutdown"}"#),
+            (End::Preempted, r#"{"why":"preempted"}"#),
+        ];
+        for (end, text) in kinds {
+            assert_eq!(serde_json::to_string(&end).unwrap(), text);
+            assert_eq!(serde_json::from_str::<End>(text).unwrap(), end);
+        }
     }
 }

@@ -119,6 +119,8 @@ pub struct PendingResize {
     pub message: String,
     /// The generation of the specification that requests it.
     pub generation: i64,
+    /// Since when it has this outlook.
+    pub since: Timestamp,
 }
 
 /// Whether a rejected resize may be granted later.

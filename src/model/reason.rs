@@ -62,6 +62,8 @@ pub mod pod {
     pub const EVICTED: &str = "Evicted";
     /// The machine was shutting down.
     pub const TERMINATED: &str = "Terminated";
+    /// The pod makes room for a critical one.
+    pub const PREEMPTING: &str = "Preempting";
     /// The pod was rejected because of its specification.
     pub const FAILED_VALIDATION: &str = "FailedValidation";
     /// A resize of the pod could not be actuated.

@@ -1,19 +1,18 @@
 //! Whether a pod fits onto the node (`pkg/kubelet/lifecycle/predicate.go`).
 //!
-//! A critical pod, which every static pod is, is admitted as long as pods with lower priority could make room for it.
-//! Evicting those is not supported yet: until then the node is overcommitted for a while.
+//! For a critical pod, which every static pod is, others may have to leave: [`Denial::lacking`] says what for, and
+//! [`super::node`] chooses them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::cgroup::is_critical;
 use super::placement;
-use crate::model::amounts::{self, Overhead};
+use super::shortage::{self, Room, Shortage, Used};
 use crate::model::bounds;
 use crate::model::end::End;
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Port, Profile, Protocol, Source};
-use crate::model::resources::{Amounts, Bytes};
 
 /// The operating system of this node.
 const OS: &str = "linux";
@@ -37,39 +36,76 @@ impl Refusal {
     }
 }
 
+impl From<&Shortage> for Refusal {
+    fn from(shortage: &Shortage) -> Refusal {
+        Refusal {
+            reason: format!("OutOf{}", shortage.resource),
+            message: shortage.to_string(),
+        }
+    }
+}
+
+/// Why a pod does not fit onto the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The first reason. That of a critical pod is one that more room would not change, if there is any.
+    pub refusal: Refusal,
+    /// What the node has too little of, if that is the reason.
+    pub lacking: Vec<Shortage>,
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Denial {
+        Denial {
+            refusal,
+            lacking: Vec::new(),
+        }
+    }
+}
+
 /// The reason for rejecting a pod that does not match this node. Worth checking again when the node's labels have just
 /// changed.
 pub const NODE_AFFINITY: &str = "NodeAffinity";
 
 /// Compares the pod's requests with what other pods leave free, and with the node. `others` are the node's pods that
-/// have neither ended nor been rejected; `node` is `None` until the API server has sent it.
+/// take room; `node` is `None` until the API server has sent it.
 pub fn admit<'a>(
     pod: &Pod,
     others: impl Iterator<Item = &'a Pod>,
     room: Room<'_>,
     protection: Protection,
     node: Option<&NodeMarks>,
-) -> Result<(), Refusal> {
-    let Room {
-        allocatable,
-        max_pods,
-    } = room;
+) -> Result<(), Denial> {
     system(pod)?;
     if let Some(message) = &pod.forbidden_sysctl {
-        return Err(Refusal {
-            reason: "SysctlForbidden".to_owned(),
-            message: message.clone(),
-        });
+        let reason = "SysctlForbidden".to_owned();
+        let message = message.clone();
+        return Err(Refusal { reason, message }.into());
     }
     groups_policy(pod, protection)?;
-    let (own, mut is_taken, mut staying) = (HostPorts::of(pod), false, Vec::new());
+    let (own, mut is_taken, mut used) = (HostPorts::of(pod), false, Used::default());
     for other in others.filter(|other| other.uid != pod.uid) {
         is_taken = is_taken || host_ports(other).any(|port| own.conflict(&port));
-        if !may_displace(pod, other) {
-            staying.push(other);
-        }
+        used.add(&shortage::requests(other));
     }
-    fits(pod, &staying, allocatable, max_pods)?;
+    let rest = || {
+        node_predicates(pod, is_taken, node)?;
+        apparmor(pod, protection)
+    };
+    let lacking = shortage::shortages(&shortage::requests(pod), &used, room);
+    let Some(first) = lacking.first() else {
+        return rest().map_err(Denial::from);
+    };
+    // No pod is ended for one that does not run all the same.
+    if is_critical(pod) {
+        rest()?;
+    }
+    let refusal = first.into();
+    Err(Denial { refusal, lacking })
+}
+
+/// Compares the pod with the node's labels, ports and taints.
+fn node_predicates(pod: &Pod, is_taken: bool, node: Option<&NodeMarks>) -> Result<(), Refusal> {
     let is_ours = match node {
         Some(node) => placement::is_on_its_node(&pod.placement, node),
         None => !placement::asks(&pod.placement),
@@ -90,17 +126,7 @@ pub fn admit<'a>(
         is_fixed || is_tolerant,
         "TaintToleration",
         "node(s) had taints that the pod didn't tolerate",
-    )?;
-    apparmor(pod, protection)
-}
-
-/// The node's allocatable resources.
-#[derive(Debug, Clone, Copy)]
-pub struct Room<'a> {
-    /// CPU, memory, storage, …
-    pub allocatable: &'a Amounts,
-    /// The number of pods.
-    pub max_pods: u32,
+    )
 }
 
 /// What machine and runtime can enforce for a pod.
@@ -174,65 +200,6 @@ fn system(pod: &Pod) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `Preemptable` in `pkg/kubelet/types/pod_update.go`.
-fn may_displace(pod: &Pod, other: &Pod) -> bool {
-    is_critical(pod) && (!is_critical(other) || pod.priority.zip(other.priority).is_some_and(|(a, b)| a > b))
-}
-
-fn fits(pod: &Pod, staying: &[&Pod], allocatable: &Amounts, max_pods: u32) -> Result<(), Refusal> {
-    let count = i64::try_from(staying.len()).unwrap_or(i64::MAX);
-    enough("pods", 1, count, i64::from(max_pods))?;
-    let wanted = amounts::pod_requests(pod, Overhead::With);
-    let mut used = Amounts::default();
-    for other in staying {
-        used.add(&amounts::pod_requests(other, Overhead::With));
-    }
-    if let Some(capacity) = allocatable.cpu {
-        enough("cpu", wanted.cpu_or_zero(), used.cpu_or_zero(), capacity.0)?;
-    }
-    if let Some(capacity) = allocatable.memory {
-        enough(
-            "memory",
-            wanted.memory_or_zero(),
-            used.memory_or_zero(),
-            capacity.0,
-        )?;
-    }
-    if let Some(capacity) = allocatable.ephemeral_storage {
-        let storage = |amounts: &Amounts| amounts.ephemeral_storage.map_or(0, |bytes| bytes.0);
-        enough("ephemeral-storage", storage(&wanted), storage(&used), capacity.0)?;
-    }
-    for (size, bytes) in &wanted.hugepages {
-        let of = |pages: &BTreeMap<Bytes, Bytes>| pages.get(size).map_or(0, |bytes| bytes.0);
-        let name = format!("hugepages-{}", size.quantity());
-        enough(&name, bytes.0, of(&used.hugepages), of(&allocatable.hugepages))?;
-    }
-    for (name, wanted) in &wanted.extended {
-        // A resource that the node does not know is handled by the cluster and is no reason for a rejection.
-        if let Some(capacity) = allocatable.extended.get(name) {
-            enough(
-                name,
-                *wanted,
-                used.extended.get(name).copied().unwrap_or(0),
-                *capacity,
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn enough(name: &str, requested: i64, used: i64, capacity: i64) -> Result<(), Refusal> {
-    match requested > 0 && requested > capacity.saturating_sub(used) {
-        true => Err(Refusal {
-            reason: format!("OutOf{name}"),
-            message: format!(
-                "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
-            ),
-        }),
-        false => Ok(()),
-    }
-}
-
 /// A host port of a pod; without an address it is taken on all of them.
 struct HostPort {
     protocol: Protocol,
@@ -282,7 +249,7 @@ mod tests {
 
     use super::*;
     use crate::model::pod::RestartPolicy;
-    use crate::model::resources::{MilliCpu, Resources};
+    use crate::model::resources::{Amounts, Bytes, MilliCpu, Resources};
     use crate::model::sample;
 
     fn amounts(cpu: i64, memory: i64) -> Amounts {
@@ -333,7 +300,18 @@ mod tests {
         };
         match admit(pod, others.iter(), room, protection, node) {
             Ok(()) => "admitted".to_owned(),
-            Err(refusal) => format!("{}: {}", refusal.reason, refusal.message),
+            Err(Denial { refusal, lacking }) => {
+                let lacks = lacking
+                    .iter()
+                    .skip(1)
+                    .map(|shortage| format!(", {} {}", shortage.amount(), shortage.resource));
+                format!(
+                    "{}: {}{}",
+                    refusal.reason,
+                    refusal.message,
+                    lacks.collect::<String>()
+                )
+            }
         }
     }
 
@@ -410,22 +388,31 @@ mod tests {
     }
 
     #[test]
-    fn a_critical_pod_is_not_refused_for_what_it_may_displace() {
-        let mut fixed = pod("x", 1500, 0);
-        fixed.source = Source::File {
+    fn a_critical_pod_lacks_only_room_where_nothing_else_is_against_it() {
+        let mut wants = with_port("x", 80, None, Protocol::Tcp);
+        wants.containers[0].resources.requests = amounts(1500, 1 << 30);
+        let mut others = [pod("a", 1000, 512), with_port("b", 81, None, Protocol::Tcp)];
+        let lacks = || {
+            expect![
+                "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000, 512 memory"
+            ]
+        };
+        check(&wants, &others, lacks());
+        wants.source = Source::File {
             path: "/etc/kubernetes/manifests/x.yaml".into(),
             document: 1,
         };
-        let mut other = pod("a", 1000, 0);
-        check(&fixed, std::slice::from_ref(&other), expect!["admitted"]);
-        other.source = fixed.source.clone();
+        check(&wants, &others, lacks());
+        others[1].containers[0].ports[0].host = Some(80);
         check(
-            &fixed,
-            &[other],
+            &wants,
+            &others,
             expect![
-                "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"
+                "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
             ],
         );
+        wants.source = Source::Api;
+        check(&wants, &others, lacks());
     }
 
     #[test]

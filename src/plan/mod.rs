@@ -13,6 +13,7 @@ pub mod restart;
 mod restart_all;
 pub(crate) mod interrupt;
 pub mod admit;
+pub mod shortage;
 pub mod resize;
 mod actuation;
 pub mod node;

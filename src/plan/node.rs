@@ -7,13 +7,17 @@
 //! While the machine shuts down, [`ShutdownPlan`] says which pods end now; while it is short of something, [`EvictionPlan`]
 //! does. [`end`] and [`resume`] note that in the memory.
 //!
-//! Decisions of the same kind belong here: preemption (whom to end, a further verdict of [`Verdict`], kept in the memory as
-//! [`crate::model::end::End`]), collection of images (a list of images beside [`NodePlan::cgroups`]), and the ledger of
-//! exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
+//! A critical pod that lacks room waits until others have ended for it: [`Verdict::Waits`] names them, and
+//! [`end_for_critical`] notes their end in the memory.
+//!
+//! Decisions of the same kind belong here: collection of images (a list of images beside [`NodePlan::cgroups`]), and the
+//! ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
 
 mod admission;
 mod apply;
 mod evict;
+mod occupants;
+mod preempt;
 mod pressure;
 mod resize;
 mod shutdown;
@@ -26,11 +30,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use admission::Verdict;
-pub use apply::{Applied, apply};
+pub use admission::{Preemption, Verdict, Verdicts};
+pub use apply::{Applied, apply, end, end_for_critical};
 pub use evict::{Evicted, EvictionPlan, Evictions};
+pub use preempt::may_displace;
 pub use resize::{ResizeVerdict, resize};
-pub use shutdown::{Shutdown, ShutdownPlan, end, resume};
+pub use shutdown::{Shutdown, ShutdownPlan, resume};
 
 use super::admit::Refusal;
 use super::cgroup;
@@ -78,12 +83,26 @@ pub struct NodeDecisions {
     pub rejected: BTreeMap<PodName, (PodUid, Refusal)>,
     /// Pods that are neither run nor rejected for a moment.
     pub deferred: BTreeMap<PodName, DeferredAdmission>,
+    /// Pods that are neither run nor rejected until others have ended.
+    pub waiting: BTreeMap<PodName, PodUid>,
     /// Pods that get other resources, until the snapshot shows their allocation.
     pub allotting: BTreeMap<PodName, Arc<Pod>>,
     /// How far the shutdown of the machine has come, while there is one.
     pub shutdown: Option<Shutdown>,
     /// How far evictions have come.
     pub evictions: Evictions,
+}
+
+impl NodeDecisions {
+    /// Whether it is not decided yet what becomes of the pod.
+    pub fn is_undecided(&self, pod: &PodName) -> bool {
+        self.deferred.contains_key(pod) || self.waiting.contains_key(pod)
+    }
+
+    /// Whether the end of a pod may change what is decided of the node.
+    pub fn awaits_ends(&self) -> bool {
+        self.shutdown.is_some() || !self.waiting.is_empty()
+    }
 }
 
 /// A pod whose admission waits for the node's labels.
@@ -98,9 +117,9 @@ pub struct DeferredAdmission {
 /// What is to be done about the node.
 #[derive(Debug)]
 pub struct NodePlan {
-    /// For each pod that is not admitted yet, in the order in which they were decided; `None` before the runtime is listed,
-    /// when it is not known which pods run already.
-    pub verdicts: Option<Vec<(Arc<Pod>, Verdict)>>,
+    /// What becomes of pods that want room; `None` before the runtime is listed, when it is not known which pods run
+    /// already.
+    pub verdicts: Option<Verdicts>,
     /// What the cgroups above the pods should hold (none where pods have no cgroups of their own), and those of the
     /// machine's own programs.
     pub cgroups: NodeCgroups,
@@ -120,7 +139,7 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
         .snapshot
         .listed
         .then(|| view.verdicts(&evictions.pressure, now));
-    let decided = verdicts.as_deref().unwrap_or_default();
+    let decided = verdicts.as_ref().map_or(&[][..], |verdicts| &verdicts.new);
     let rejected: BTreeSet<&PodName> = decided
         .iter()
         .filter(|(pod, verdict)| verdict.rejects_until_there_is_room(pod))
@@ -132,9 +151,10 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     };
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
+    let overdue_at = verdicts.as_ref().and_then(|verdicts| verdicts.changes_at);
     let deferred_until = view.deferred_until(decided);
-    let all = [deferred_until, goes_on_at, evictions.wake_at];
-    let wake_at = all.into_iter().flatten().min();
+    let changes = [deferred_until, goes_on_at, overdue_at, evictions.wake_at];
+    let wake_at = changes.into_iter().flatten().min();
     NodePlan {
         evictions,
         verdicts,

@@ -71,13 +71,15 @@ pub fn resize_need<'a>(
 }
 
 /// Whether the pod gets the resources of its current specification: the allocation to save, or why not. `fits` checks
-/// whether the node has room for it.
+/// whether the node has room for it; `before` is why it did not get them before.
 pub fn decide(
     pod: &Pod,
     saved: &Allocation,
     seen: &ObservedPod,
+    before: Option<&PendingResize>,
     fits: impl FnOnce() -> Result<(), Refusal>,
     policy: &NodePolicy,
+    now: Timestamp,
 ) -> Result<Allocation, PendingResize> {
     let generation = pod.object.metadata.generation.unwrap_or(0);
     let pending = |outlook, reason: &str, message: &str| PendingResize {
@@ -85,6 +87,9 @@ pub fn decide(
         reason: reason.to_owned(),
         message: message.to_owned(),
         generation,
+        since: before
+            .filter(|before| before.outlook == outlook)
+            .map_or(now, |before| before.since),
     };
     let infeasible = |message| Err(pending(Outlook::Infeasible, INFEASIBLE, message));
     if pod
@@ -114,9 +119,9 @@ pub fn decide(
     Ok(allocation)
 }
 
-/// The order in which waiting pods are checked again: first those that need no more than they have, then by priority
-/// and QoS class (`sortPendingResizes`).
-pub fn precedence(pod: &Pod, saved: &Allocation) -> impl Ord + use<> {
+/// The order in which waiting pods are checked again: first those that need no more than they have, then by priority,
+/// QoS class and how long they have waited (`sortPendingResizes`).
+pub fn precedence(pod: &Pod, saved: &Allocation, pending: Option<&PendingResize>) -> impl Ord + use<> {
     let now = saved.applied(pod);
     let request = |pod: &Pod| {
         let amounts = amounts::pod_requests(pod, amounts::Overhead::Without);
@@ -128,6 +133,8 @@ pub fn precedence(pod: &Pod, saved: &Allocation) -> impl Ord + use<> {
         grows,
         Reverse(pod.priority.unwrap_or(0)),
         pod.qos != Qos::Guaranteed,
+        pending.is_none(),
+        pending.map(|pending| pending.since),
     )
 }
 
@@ -256,8 +263,10 @@ mod tests {
                 &self.pod,
                 &self.saved,
                 &seen.uids[&self.pod.uid],
+                None,
                 || Ok(()),
                 &policy,
+                at(100),
             )
         }
 
@@ -557,12 +566,65 @@ mod tests {
 
     #[test]
     fn who_is_asked_first() {
-        let order = |before: i64, after: i64, priority: i32| {
+        let order = |before: i64, after: i64, priority: i32, since: Option<i64>| {
             let mut case = case(&[(before, 64)], &[(after, 64)]);
             case.pod.priority = Some(priority);
-            precedence(&case.pod, &case.saved)
+            case.pod.qos = if after == 300 {
+                Qos::Burstable
+            } else {
+                Qos::Guaranteed
+            };
+            let pending = since.map(|since| PendingResize {
+                outlook: Outlook::Deferred,
+                reason: "OutOfcpu".to_owned(),
+                message: "no room".to_owned(),
+                generation: 2,
+                since: at(since),
+            });
+            precedence(&case.pod, &case.saved, pending.as_ref())
         };
-        assert!(order(200, 100, 0) < order(100, 200, 1000));
-        assert!(order(100, 200, 1000) < order(100, 200, 0));
+        let all = [
+            order(200, 100, 0, None),
+            order(100, 200, 1000, None),
+            order(100, 200, 0, Some(1)),
+            order(100, 200, 0, Some(2)),
+            order(100, 200, 0, None),
+            order(100, 300, 0, Some(1)),
+            order(100, 300, -1, Some(1)),
+        ];
+        assert!(all.is_sorted());
+        assert!(all.windows(2).all(|two| two[0] != two[1]));
+    }
+
+    #[test]
+    fn a_resize_waits_since_it_was_deferred_first() {
+        let decided = |before: Option<PendingResize>, now: i64| {
+            let case = case(&[(100, 64)], &[(200, 64)]);
+            let seen = case.seen(case.saved.clone());
+            let no_room = || {
+                Err(Refusal {
+                    reason: "OutOfcpu".to_owned(),
+                    message: "no room".to_owned(),
+                })
+            };
+            decide(
+                &case.pod,
+                &case.saved,
+                &seen.uids[&case.pod.uid],
+                before.as_ref(),
+                no_room,
+                &sample::policy(),
+                at(now),
+            )
+            .unwrap_err()
+        };
+        let first = decided(None, 1);
+        assert_eq!(first.since, at(1));
+        assert_eq!(decided(Some(first.clone()), 2).since, at(1));
+        let infeasible = PendingResize {
+            outlook: Outlook::Infeasible,
+            ..first
+        };
+        assert_eq!(decided(Some(infeasible), 2).since, at(2));
     }
 }

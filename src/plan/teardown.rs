@@ -195,7 +195,7 @@ pub(super) fn end(
 ) -> Vec<Vec<Step>> {
     let runs = seen.containers.iter().any(ObservedContainer::may_run);
     // Any other end is found out again. What does not run in this moment would be started again after the reboot.
-    let is_unique = ending.order.ended == Some(End::Shutdown) && !seen.sandboxes.is_empty();
+    let is_unique = ending.order.ended.as_ref().is_some_and(End::is_unique) && !seen.sandboxes.is_empty();
     let is_saved = leaving || runs || is_unique;
     let mark = ending.save(&pod.uid, leaving, policy).filter(|_| is_saved);
     let mut stages = vec![mark.into_iter().collect()];

@@ -26,9 +26,8 @@ impl Loop {
         self.decisions.evictions = plan.evictions;
         self.wanted
             .send_if_modified(|before| std::mem::replace(before, plan.wanted) != plan.wanted);
-        let due = plan.due.iter().map(|one| (&one.pod, &one.end, one.by));
-        node::end(due, &self.snapshot, &mut self.memory, now);
         for Evicted { pod, end, by, signal } in &plan.due {
+            node::end(pod, end.clone(), Some(*by), &self.snapshot, &mut self.memory, now);
             self.hurry(pod, *by);
             self.rooms.counters.pods.evicted(signal);
             tracing::warn!(pod = %pod.name, signal, "pod evicted: {}", end.message());

@@ -168,7 +168,7 @@ impl Loop {
         if !Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) {
             self.mark_leftovers();
         }
-        if !old.listed && self.snapshot.listed || self.decisions.shutdown.is_some() {
+        if !old.listed && self.snapshot.listed || self.decisions.awaits_ends() {
             self.dirty.insert(Key::Node);
         }
     }

@@ -53,13 +53,14 @@ impl Loop {
         let Some(verdicts) = plan.verdicts else {
             return has_changed;
         };
-        let applied = node::apply(verdicts, &mut self.decisions, &mut self.memory, now);
+        let has_preempted = self.carry_out_preemptions(&verdicts, now);
+        let applied = node::apply(verdicts.new, &mut self.decisions, &mut self.memory, now);
         for (pod, refusal) in &applied.rejected {
             self.note_rejected(&pod.name, &refusal.reason, &refusal.message);
         }
         let has_changed = has_changed || !applied.dirty.is_empty();
         self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
-        has_changed
+        has_changed || has_preempted
     }
 
     /// Counts and logs that a pod was rejected.
@@ -88,6 +89,10 @@ impl Loop {
                 self.decisions.allotting.insert(pod.name.clone(), pod.clone());
             }
             ResizeVerdict::Pending(pending, retry) => {
+                // Others may have to end for it.
+                if memory.resize.as_ref() != Some(&pending) {
+                    self.deadlines.insert(Key::Node, now);
+                }
                 memory.resize = Some(pending);
                 plan.wake_at = plan.wake_at.into_iter().chain(retry).min();
             }

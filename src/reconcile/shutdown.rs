@@ -34,9 +34,15 @@ impl Loop {
     /// Ends the pods that are due. Answers whether the memory changed.
     pub(super) fn carry_out_shutdown(&mut self, plan: Option<ShutdownPlan>, now: Timestamp) -> bool {
         let Some(plan) = plan else { return false };
-        let due = plan.due.iter().map(|(pod, by)| (pod, &End::Shutdown, *by));
-        node::end(due, &self.snapshot, &mut self.memory, now);
         for (pod, by) in &plan.due {
+            node::end(
+                pod,
+                End::Shutdown,
+                Some(*by),
+                &self.snapshot,
+                &mut self.memory,
+                now,
+            );
             self.hurry(pod, *by);
         }
         self.decisions.shutdown = Some(plan.shutdown);

@@ -102,8 +102,8 @@ impl Loop {
                 let before = self.busy.remove(&key).and_then(|work| work.memory);
                 self.allocation_is_saved(&key);
                 self.retry_deferred_resizes();
-                // A shutdown goes on when the last pods of a group are cleared away.
-                if self.decisions.shutdown.is_some() {
+                // A shutdown goes on when the last pods of a group are cleared away, and a pod has room when others are.
+                if self.decisions.awaits_ends() {
                     self.dirty.insert(Key::Node);
                 }
                 if let Key::Pod(name) = &key {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::Loop;
 use crate::model::bounds;
 use crate::model::event::{About, Event, EventType, PodEvent, RecordedEvent};
-use crate::model::memory::{Executed, PodMemory};
+use crate::model::memory::{Executed, Memory};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::{Pod, PodName, PodUid, Problem};
 use crate::model::reason;
@@ -31,22 +31,6 @@ impl Loop {
         let former = before.pods.get(name).map(AsRef::as_ref);
         let new = events::complaints(&pod, former, observed);
         self.queue_events(name, &pod.uid, new, now)
-    }
-
-    /// Queues the event that a pod is evicted, when that begins.
-    pub(super) fn emit_eviction(
-        &mut self,
-        name: &PodName,
-        before: Option<&PodMemory>,
-        now: Timestamp,
-    ) -> bool {
-        let Some(after) = self.memory.pods.get(name).cloned() else {
-            return false;
-        };
-        let observed = self.snapshot.pods.get(name);
-        let seen = observed.and_then(|observed| observed.uids.get(&after.uid));
-        let new = end_events::eviction(before, &after, seen);
-        self.queue_events(name, &after.uid, new.into_iter().collect(), now)
     }
 
     /// Queues the event that a pod waits for the runtime's network, once for each reason.
@@ -105,6 +89,18 @@ impl Loop {
         };
         let new = events::begun(&pod, beginning);
         self.queue_events(&pod.name, &beginning.uid, new, beginning.at)
+    }
+
+    /// Queues the event that a pod has to make room.
+    pub(super) fn emit_making_room(&mut self, name: &PodName, before: &Memory, now: Timestamp) -> bool {
+        let [before, after] = [before, &*self.memory].map(|memory| memory.pods.get(name));
+        let (Some(pod), Some(after)) = (self.known(name), after) else {
+            return false;
+        };
+        let nothing = ObservedName::default();
+        let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
+        let new = end_events::making_room(&pod, before.map(AsRef::as_ref), after, observed);
+        self.queue_events(name, &pod.uid, new.into_iter().collect(), now)
     }
 
     /// The desired pod of that name, or else the reported one.

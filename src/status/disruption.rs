@@ -1,12 +1,12 @@
 //! The condition of a pod that the node has ended in favor of something else: `DisruptionTarget`
-//! (`pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`). Controllers tell by it that the pod did not fail by itself.
+//! (`pkg/kubelet/nodeshutdown/nodeshutdown_manager.go`, `pkg/kubelet/preemption/preemption.go`). Controllers tell by it that the pod did not fail by itself.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
 
 use super::condition::observed_generation;
 use super::format::time;
-use crate::model::end::{End, EvictionCause};
+use crate::model::end::End;
 use crate::model::foreign_status::{DISRUPTION_TARGET, TERMINATION_BY_KUBELET};
 use crate::model::pod::Pod;
 
@@ -18,14 +18,7 @@ pub(super) fn mark(
     previous: Option<&api::PodStatus>,
     now: Timestamp,
 ) {
-    let Some(
-        end @ (End::Shutdown
-        | End::Evicted {
-            cause: EvictionCause::Pressure,
-            ..
-        }),
-    ) = ended
-    else {
+    let Some((end, message)) = ended.and_then(|end| Some((end, end.disruption()?))) else {
         return;
     };
     if end.reason() != status.reason.as_deref().unwrap_or_default() {
@@ -44,7 +37,7 @@ pub(super) fn mark(
         type_: DISRUPTION_TARGET.to_owned(),
         status: "True".to_owned(),
         reason: Some(TERMINATION_BY_KUBELET.to_owned()),
-        message: Some(end.message().into_owned()),
+        message: Some(message.to_owned()),
         last_transition_time: since.or_else(|| Some(time(now))),
         observed_generation: observed_generation(pod),
         last_probe_time: None,
@@ -59,10 +52,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::model::checkpoint::Checkpoint;
+    use crate::model::event::EventType;
     use crate::model::memory::{PodMemory, Remains};
     use crate::model::pod::{RestartPolicy, Source};
     use crate::model::runtime::ObservedName;
     use crate::model::sample::{self, at, exited, instance, observed, running, sandbox};
+    use crate::status::end_events::making_room;
     use crate::status::pod::pod_status;
 
     fn told(
@@ -131,5 +127,52 @@ mod tests {
             document: 1,
         };
         assert_eq!(outline(&told(&pod, &lives, None, Some(&ended))), "Running  []");
+    }
+
+    #[test]
+    fn a_preempted_pod_has_its_reason_its_condition_and_one_event() {
+        let mut pod = sample::pod(RestartPolicy::Never, &[], &["c"]);
+        let lives = observed(vec![sandbox(0, true, 0)], vec![instance("c", 0, 1, running(1))]);
+        let dead = observed(
+            vec![sandbox(0, false, 0)],
+            vec![instance("c", 0, 1, exited(1, 5, 143))],
+        );
+        let preempted = Some(End::Preempted);
+        assert_eq!(
+            outline(&told(&pod, &lives, preempted.clone(), None)),
+            "Running  []"
+        );
+        let ended = told(&pod, &dead, preempted.clone(), None);
+        assert_eq!(
+            outline(&ended),
+            r#"Failed Preempting [("True", "TerminationByKubelet")]"#
+        );
+        assert_eq!(
+            ended.message.as_deref(),
+            Some("Preempted in order to admit critical pod")
+        );
+        let memory = |ended| PodMemory {
+            ended,
+            ..PodMemory::new(pod.uid.clone(), at(0))
+        };
+        let [before, after] = [memory(None), memory(preempted.clone())];
+        let event = making_room(&pod, Some(&before), &after, &lives).unwrap();
+        assert_eq!(
+            (event.kind, event.reason.as_str()),
+            (EventType::Warning, "Preempting")
+        );
+        assert_eq!(making_room(&pod, Some(&after), &after, &lives), None);
+        let shut_down = memory(Some(End::Shutdown));
+        assert_eq!(making_room(&pod, Some(&before), &shut_down, &lives), None);
+        // An agent that has just been started knows by what is on disk, or in the API server, whether it decided that.
+        assert!(making_room(&pod, None, &after, &lives).is_some());
+        let mut saved = lives.clone();
+        saved.uids.get_mut(&pod.uid).unwrap().checkpoint = Some(Arc::new(Checkpoint {
+            ended: preempted,
+            ..Checkpoint::default()
+        }));
+        assert_eq!(making_room(&pod, None, &after, &saved), None);
+        Arc::make_mut(&mut pod.object).status = Some(ended);
+        assert_eq!(making_room(&pod, None, &after, &lives), None);
     }
 }

@@ -1,12 +1,16 @@
 //! The events of pods that the node does not run any more, or not at all.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::PodStatus;
 
 use super::events::event;
+use crate::model::api::has_final_phase;
 use crate::model::end::End;
 use crate::model::event::{EventType, PodEvent};
 use crate::model::memory::PodMemory;
-use crate::model::runtime::ObservedPod;
+use crate::model::pod::Pod;
+use crate::model::runtime::ObservedName;
 
 /// The event that the node has rejected a pod, unless `previous` already says so.
 pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEvent> {
@@ -17,26 +21,31 @@ pub fn refusal(memory: &PodMemory, previous: Option<&PodStatus>) -> Option<PodEv
     (!is_reported).then(|| event(EventType::Warning, reason, message.clone(), ""))
 }
 
-/// The event that a pod is evicted, when the memory of it begins to say so. If its checkpoint does already, an agent before
-/// this one has told.
-pub fn eviction(
+/// The event that a pod has to leave for a critical one or is evicted, if that was decided since `before`, and by this agent:
+/// what an earlier one decided is on disk, and in the end in the pod's status.
+pub fn making_room(
+    pod: &Pod,
     before: Option<&PodMemory>,
     after: &PodMemory,
-    seen: Option<&ObservedPod>,
+    observed: &ObservedName,
 ) -> Option<PodEvent> {
-    let Some(
-        end @ End::Evicted {
-            message, annotations, ..
-        },
-    ) = after.ended.as_ref()
-    else {
-        return None;
+    let end = after.ended.as_ref()?;
+    let annotations = match end {
+        End::Preempted => BTreeMap::new(),
+        End::Evicted { annotations, .. } => annotations.clone(),
+        End::Refused { .. } | End::Deadline | End::Shutdown | End::InStatus { .. } => return None,
     };
-    let had_ended = before.is_some_and(|before| before.uid == after.uid && before.ended.is_some());
-    let checkpoint = seen.and_then(|seen| seen.checkpoint.as_ref());
-    let is_reported = checkpoint.is_some_and(|checkpoint| checkpoint.ended.is_some());
-    (!had_ended && !is_reported).then(|| PodEvent {
-        annotations: annotations.clone(),
-        ..event(EventType::Warning, end.reason(), message.clone(), "")
+    let is_saved = || {
+        let seen = observed.uids.get(&pod.uid);
+        let saved = seen.and_then(|seen| seen.checkpoint.as_ref()?.ended.as_ref());
+        saved == Some(end) || has_final_phase(pod.object.status.as_ref())
+    };
+    let was_known = match before.filter(|before| before.uid == after.uid) {
+        Some(before) => before.ended.as_ref() == Some(end),
+        None => is_saved(),
+    };
+    (!was_known && after.uid == pod.uid).then(|| PodEvent {
+        annotations,
+        ..event(EventType::Warning, end.reason(), end.message().into_owned(), "")
     })
 }

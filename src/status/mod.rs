@@ -1,7 +1,7 @@
 //! Computes the status of pods and node. Pure.
 
 mod condition;
-mod disruption;
+pub mod disruption;
 mod waiting;
 mod image_volume;
 mod container;

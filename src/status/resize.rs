@@ -342,6 +342,7 @@ mod tests {
             reason: "OutOfcpu".to_owned(),
             message: "no room".to_owned(),
             generation: 2,
+            since: at(1),
         });
         let status = |memory: &PodMemory, previous: Option<&api::PodStatus>, now| {
             pod_status(

@@ -44,7 +44,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "PreemptContainer",
         "Preempting",
-        With("critical pods that take the room of others"),
+        Made("status/disruption.rs", "End::Preempted"),
     ),
     (
         "BackOffStartContainer",

@@ -1,30 +1,70 @@
-//! Which of the desired pods the node takes: asked of [`crate::plan::admit`], those first that run already.
+//! Which of the desired pods the node takes: asked of [`crate::plan::admit`], those first that run already, and of the
+//! others the critical ones.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{NodeView, evict};
-use crate::model::api::{ApiNode, has_final_phase};
+use super::occupants::{Census, Occupants};
+use super::{NodeView, evict, preempt};
+use crate::model::api::ApiNode;
 use crate::model::eviction::NodePressure;
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Pod, Provenance, Source};
-use crate::plan::admit::{self, Protection, Refusal, Room};
+use crate::plan::admit::{self, Denial, Protection, Refusal};
+use crate::plan::cgroup::is_critical;
+use crate::plan::shortage::{Resource, Room};
 
 /// How long the node's labels may be behind the pod that was bound for them: two watches deliver the two. The kubelet
 /// reads the node once more at this point.
 pub(super) const DEFERRAL: Duration = Duration::from_secs(1);
 
 /// What becomes of a pod that is not admitted yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// It runs.
     Admitted,
     /// It neither runs nor is rejected, since that time: the node's labels may have changed.
     Deferred(Timestamp),
+    /// It neither runs nor is rejected: it has room when other pods have ended.
+    Waits(Preemption),
     /// It does not run.
     Rejected(Refusal),
+}
+
+/// What a pod waits for that has no room yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preemption {
+    /// Pods that have to end for it; none where it waits for those that end already.
+    pub victims: Vec<Arc<Pod>>,
+    /// What there is too little of; the first one of several.
+    pub lacking: Resource,
+}
+
+/// What becomes of pods that want room.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Those that are not admitted yet, in the order in which they were decided.
+    pub new: Vec<(Arc<Pod>, Verdict)>,
+    /// Those that run, and which others have to end so that they get the resources that they ask for.
+    pub resizes: Vec<(Arc<Pod>, Preemption)>,
+    /// When one that others wait for should have ended, and no critical pod waits for it any more.
+    pub(super) changes_at: Option<Timestamp>,
+}
+
+impl Verdicts {
+    /// Which pods have to end, and for which one each.
+    pub fn preemptions(&self) -> impl Iterator<Item = (&Arc<Pod>, &Preemption)> {
+        let new = self.new.iter().filter_map(|(pod, verdict)| match verdict {
+            Verdict::Waits(preemption) => Some((pod, preemption)),
+            Verdict::Admitted | Verdict::Deferred(_) | Verdict::Rejected(_) => None,
+        });
+        let resizes = self.resizes.iter().map(|(pod, preemption)| (pod, preemption));
+        let all = resizes.chain(new);
+        all.filter(|(_, preemption)| !preemption.victims.is_empty())
+    }
 }
 
 impl Verdict {
@@ -34,39 +74,99 @@ impl Verdict {
     }
 }
 
-/// Whether the API server has the pod's end.
-pub(super) fn has_ended_in_api(pod: &Pod) -> bool {
-    pod.source == Source::Api && has_final_phase(pod.object.status.as_ref())
-}
-
 impl NodeView<'_> {
-    /// Decides about each pod that is not admitted yet, in the order of their names.
-    pub(super) fn verdicts(&self, pressure: &NodePressure, now: Timestamp) -> Vec<(Arc<Pod>, Verdict)> {
-        let pods = self.desired.pods().filter(|pod| !self.has_ended(pod));
-        // A pod that is being deleted takes room until it is gone, and is not rejected.
-        let (admitted, new): (Vec<_>, Vec<_>) =
-            pods.partition(|pod| pod.deletion.is_some() || self.is_admitted(pod));
-        let admitted = admitted.into_iter().filter(|pod| self.takes_room(pod));
-        let mut admitted: Vec<_> = admitted.map(|pod| self.allotted(pod)).collect();
+    /// Decides about each pod that is not admitted yet: first the critical ones, by their priority, then the others, in the
+    /// order of their names. So no pod is admitted that has to end at once for another. Before all of them come critical
+    /// pods that run and have no room to be resized: which others have to end for each of these.
+    pub(super) fn verdicts(&self, pressure: &NodePressure, now: Timestamp) -> Verdicts {
+        let Census {
+            mut new,
+            mut occupants,
+            overdue_at,
+        } = self.census(now);
+        new.sort_by_key(|pod| Reverse(is_critical(pod).then(|| pod.priority.unwrap_or(0))));
         let marks = self.marks();
-        let mut verdicts = Vec::new();
-        for pod in new {
-            let admission = match self.shutting_down {
-                Some(_) => Err(shutting_down()),
-                None => evict::admit(pod, pressure).and_then(|()| self.admit(pod, &admitted, marks.as_ref())),
-            };
-            let verdict = match admission {
-                Ok(()) => {
-                    admitted.push(pod.clone());
-                    Verdict::Admitted
-                }
-                Err(refusal) => self
-                    .deferred(pod, &refusal, now)
-                    .unwrap_or(Verdict::Rejected(refusal)),
-            };
-            verdicts.push((pod.clone(), verdict));
+        let resizes = self.room_for_resizes(&mut occupants, marks.as_ref());
+        let mut decided = |pod: &Arc<Pod>| match self.shutting_down {
+            Some(_) => Verdict::Rejected(shutting_down()),
+            None => match evict::admit(pod, pressure) {
+                Ok(()) => self.verdict(pod, &mut occupants, marks.as_ref(), now),
+                Err(refusal) => Verdict::Rejected(refusal),
+            },
+        };
+        let new = new.into_iter().map(|pod| (pod.clone(), decided(pod))).collect();
+        Verdicts {
+            new,
+            resizes,
+            changes_at: overdue_at.filter(|_| occupants.has_promised),
         }
-        verdicts
+    }
+
+    fn room_for_resizes(
+        &self,
+        occupants: &mut Occupants,
+        marks: Option<&NodeMarks>,
+    ) -> Vec<(Arc<Pod>, Preemption)> {
+        let mut preemptions = Vec::new();
+        let waiting = self.waiting_in_order().into_iter();
+        for pod in waiting.filter(|pod| is_critical(pod) && self.shutting_down.is_none()) {
+            let lacking = match self.admit(pod, occupants.beside(pod), marks) {
+                Ok(()) => {
+                    occupants.take(pod);
+                    continue;
+                }
+                Err(denial) => denial.lacking,
+            };
+            let Some(first) = lacking.first().map(|first| first.resource.clone()) else {
+                continue;
+            };
+            if let Ok(victims) = preempt::victims(pod, &lacking, occupants) {
+                occupants.promise(pod, &victims);
+                let lacking = first;
+                preemptions.push((pod.clone(), Preemption { victims, lacking }));
+            }
+        }
+        preemptions
+    }
+
+    fn verdict(
+        &self,
+        pod: &Arc<Pod>,
+        occupants: &mut Occupants,
+        marks: Option<&NodeMarks>,
+        now: Timestamp,
+    ) -> Verdict {
+        let Denial { refusal, lacking } = match self.admit(pod, occupants.beside(pod), marks) {
+            Ok(()) => {
+                occupants.take(pod);
+                return Verdict::Admitted;
+            }
+            Err(denial) => denial,
+        };
+        if let Some(deferred) = self.deferred(pod, &refusal, now) {
+            return deferred;
+        }
+        let Some(first) = lacking.first() else {
+            return Verdict::Rejected(refusal);
+        };
+        let victims = match is_critical(pod) {
+            true => preempt::victims(pod, &lacking, occupants),
+            // While pods end for another one, it is decided what is left when they have.
+            false if occupants.has_promised => {
+                let staying = occupants.staying.iter().map(AsRef::as_ref);
+                let fits = self.admit(pod, staying, marks);
+                fits.map(|()| Vec::new()).map_err(|_| refusal)
+            }
+            false => Err(refusal),
+        };
+        match victims {
+            Ok(victims) => {
+                occupants.promise(pod, &victims);
+                let lacking = first.resource.clone();
+                Verdict::Waits(Preemption { victims, lacking })
+            }
+            Err(refusal) => Verdict::Rejected(refusal),
+        }
     }
 
     /// When the first deferred admission is decided. While the node's labels are unknown, none ends by itself.
@@ -76,20 +176,26 @@ impl NodeView<'_> {
         }
         let until = verdicts.iter().filter_map(|(_, verdict)| match verdict {
             Verdict::Deferred(since) => Some(*since + DEFERRAL),
-            Verdict::Admitted | Verdict::Rejected(_) => None,
+            Verdict::Admitted | Verdict::Waits(_) | Verdict::Rejected(_) => None,
         });
         until.min()
     }
 
-    /// Whether the node has room for what an admitted pod asks for.
-    pub(super) fn has_room(&self, pod: &Pod) -> Result<(), Refusal> {
-        let takes_room = |other: &&Arc<Pod>| {
-            let is_admitted = other.deletion.is_some() || self.is_admitted(other);
-            !self.has_ended(other) && is_admitted && self.takes_room(other)
-        };
-        let others = self.desired.pods().filter(takes_room);
-        let others: Vec<_> = others.map(|other| self.allotted(other)).collect();
-        self.admit(pod, &others, self.marks().as_ref())
+    /// Whether the node has room for what an admitted pod asks for, beside these.
+    pub(super) fn has_room<'b>(
+        &self,
+        pod: &Pod,
+        others: impl Iterator<Item = &'b Pod>,
+    ) -> Result<(), Refusal> {
+        let admission = self.admit(pod, others, self.marks().as_ref());
+        admission.map_err(|denial| denial.refusal)
+    }
+
+    pub(super) fn room(&self) -> Room<'_> {
+        Room {
+            allocatable: &self.limits.allocatable,
+            max_pods: self.limits.max_pods,
+        }
     }
 
     /// The node's labels and taints; `None` while they are unknown.
@@ -104,21 +210,21 @@ impl NodeView<'_> {
         matches!(self.node, ApiNode::Present(_))
     }
 
-    fn admit(&self, pod: &Pod, admitted: &[Arc<Pod>], marks: Option<&NodeMarks>) -> Result<(), Refusal> {
-        let others = admitted.iter().map(AsRef::as_ref);
-        let room = Room {
-            allocatable: &self.limits.allocatable,
-            max_pods: self.limits.max_pods,
-        };
+    fn admit<'b>(
+        &self,
+        pod: &Pod,
+        others: impl Iterator<Item = &'b Pod>,
+        marks: Option<&NodeMarks>,
+    ) -> Result<(), Denial> {
         let protection = Protection {
             strict_groups: self.snapshot.runtime.strict_groups == Some(true),
             apparmor: self.policy.apparmor,
         };
         let api = self.desired.api.as_ref();
         let is_guess = api.is_some_and(|set| set.provenance == Provenance::Checkpoint);
-        match admit::admit(pod, others, room, protection, marks) {
+        match admit::admit(pod, others, self.room(), protection, marks) {
             // It has run here before, and there is no API server to ask for the node.
-            Err(refusal) if is_by_labels(&refusal) && marks.is_none() && is_guess => Ok(()),
+            Err(denial) if is_by_labels(&denial.refusal) && marks.is_none() && is_guess => Ok(()),
             verdict => verdict,
         }
     }
@@ -131,27 +237,6 @@ impl NodeView<'_> {
         let may_change = !self.node_is_known() || now < since + DEFERRAL;
         let is_deferred = is_by_labels(refusal) && pod.source == Source::Api && may_change;
         is_deferred.then_some(Verdict::Deferred(since))
-    }
-
-    /// Whether the pod was admitted before. What an agent before this one admitted is known by its sandboxes: a new agent
-    /// must not end it in favor of another that did not fit then.
-    pub(super) fn is_admitted(&self, pod: &Pod) -> bool {
-        match self.remembered(pod) {
-            Some(memory) => memory.ended.is_none(),
-            None => {
-                let name = self.snapshot.pods.get(&pod.name);
-                let seen = name.and_then(|name| name.uids.get(&pod.uid));
-                seen.is_some_and(|seen| !seen.sandboxes.is_empty())
-            }
-        }
-    }
-
-    /// Whether the pod has ended: it takes no room, and does not come back.
-    fn has_ended(&self, pod: &Pod) -> bool {
-        let rejected = self.decisions.rejected.get(&pod.name);
-        let is_rejected = rejected.is_some_and(|(uid, _)| *uid == pod.uid);
-        let has_ended = self.remembered(pod).is_some_and(|memory| memory.ended.is_some());
-        has_ended && !is_rejected || has_ended_in_api(pod)
     }
 }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{DeferredAdmission, NodeDecisions, Verdict};
+use crate::model::end::End;
 use crate::model::memory::{Memory, PodMemory};
 use crate::model::pod::{Pod, PodName, PodUid, Source};
+use crate::model::runtime::{ObservedName, Snapshot};
 use crate::plan::admit::Refusal;
+use crate::plan::restart;
 
 /// What the verdicts have changed.
 #[derive(Debug, Default)]
@@ -28,6 +31,7 @@ pub fn apply(
 ) -> Applied {
     let were_rejected = std::mem::take(&mut decisions.rejected);
     let were_deferred = std::mem::take(&mut decisions.deferred);
+    let have_waited = std::mem::take(&mut decisions.waiting);
     let mut applied = Applied::default();
     for (pod, verdict) in verdicts {
         match verdict {
@@ -36,8 +40,9 @@ pub fn apply(
                 if was_rejected {
                     forget_end(memory, &pod);
                 }
-                let deferred = were_deferred.get(&pod.name);
-                if was_rejected || deferred.is_some_and(|deferred| deferred.uid == pod.uid) {
+                let deferred = were_deferred.get(&pod.name).map(|deferred| &deferred.uid);
+                let waited = have_waited.get(&pod.name);
+                if was_rejected || [deferred, waited].contains(&Some(&pod.uid)) {
                     applied.dirty.insert(pod.name.clone());
                 }
             }
@@ -45,6 +50,13 @@ pub fn apply(
                 let uid = pod.uid.clone();
                 let deferred = DeferredAdmission { uid, since };
                 decisions.deferred.insert(pod.name.clone(), deferred);
+            }
+            Verdict::Waits(_) => {
+                // A static pod stays rejected until it has room.
+                if let Some(rejected) = were_rejected.get(&pod.name).filter(|(uid, _)| *uid == pod.uid) {
+                    decisions.rejected.insert(pod.name.clone(), rejected.clone());
+                }
+                decisions.waiting.insert(pod.name.clone(), pod.uid.clone());
             }
             Verdict::Rejected(refusal) => {
                 applied.dirty.insert(pod.name.clone());
@@ -79,6 +91,35 @@ fn remember(memory: &mut Memory, pod: &Pod, refusal: &Refusal, now: Timestamp) -
     };
     memory.pods.insert(pod.name.clone(), Arc::new(rejected));
     true
+}
+
+/// Ends the pods that have to leave for a critical one, in the memory. They have their grace period.
+pub fn end_for_critical(victims: &[Arc<Pod>], snapshot: &Snapshot, memory: &mut Memory, now: Timestamp) {
+    for pod in victims {
+        let by = now.checked_add(pod.grace).unwrap_or(Timestamp::MAX);
+        end(pod, End::Preempted, Some(by), snapshot, memory, now);
+    }
+}
+
+/// Ends a pod in the memory, by then if its grace period is not shorter.
+pub fn end(
+    pod: &Pod,
+    why: End,
+    by: Option<Timestamp>,
+    snapshot: &Snapshot,
+    memory: &mut Memory,
+    now: Timestamp,
+) {
+    let nothing = ObservedName::default();
+    let observed = snapshot.pods.get(&pod.name).map_or(&nothing, AsRef::as_ref);
+    let before = memory.pods.get(&pod.name);
+    let mut own = restart::remembered(before.map(AsRef::as_ref), pod, observed, now);
+    if let Some(before) = before.filter(|before| before.uid != pod.uid) {
+        own.former = former(before, pod);
+    }
+    own.ended.get_or_insert(why);
+    own.ends_by = by;
+    memory.pods.insert(pod.name.clone(), Arc::new(own));
 }
 
 /// Forgets the end of a pod that runs after all, but not the pod of its name that was here before: its log directory is

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::NodeView;
+use super::{NodeView, waiting_for_room};
 use crate::model::allocation::Allocation;
 use crate::model::memory::{Outlook, PendingResize, PodMemory};
 use crate::model::pod::{Pod, PodName};
 use crate::model::request::Occasion;
 use crate::model::runtime::ObservedPod;
 use crate::model::step::Step;
+use crate::plan::admit::Refusal;
 use crate::plan::need;
 use crate::plan::resize::{self, ResizeNeed};
+use crate::plan::shortage::{self, Used};
 
 /// How often a deferred resize is retried though nothing has changed (`pkg/kubelet/allocation`).
 const ROOM_RETRY: Duration = Duration::from_secs(180);
@@ -58,7 +60,8 @@ pub fn resize(
         (ResizeNeed::Waits, _) => return ResizeVerdict::Waits,
         (ResizeNeed::Granted | ResizeNeed::Other(_), _) => return ResizeVerdict::Granted,
     };
-    match resize::decide(pod, saved, seen, || view.has_room(pod), policy) {
+    let (before, fits) = (memory.resize.as_ref(), || view.has_room_in_turn(pod));
+    match resize::decide(pod, saved, seen, before, fits, policy, now) {
         Ok(allocation) => ResizeVerdict::Allotted(resize::save(pod, allocation, Occasion::Resized, policy)),
         Err(pending) => {
             let retry = (pending.outlook == Outlook::Deferred).then(|| now + ROOM_RETRY);
@@ -73,6 +76,41 @@ impl NodeView<'_> {
         let pod: &Arc<Pod> = self.desired.get(name)?;
         let seen = self.snapshot.pods.get(name)?.uids.get(&pod.uid)?;
         let saved = seen.allocation.as_ref().filter(|saved| !saved.satisfies(pod))?;
-        Some(resize::precedence(pod, saved))
+        let memory = self.remembered(pod);
+        let pending = memory.and_then(|memory| memory.resize.as_ref());
+        Some(resize::precedence(pod, saved, pending))
+    }
+
+    /// The pods that wait for room to be resized, as they want to be, in their order.
+    pub(super) fn waiting_in_order(&self) -> Vec<&Arc<Pod>> {
+        let waiting = waiting_for_room(self.memory).filter_map(|name| self.desired.get(name));
+        let ranked = waiting.filter_map(|pod| Some((self.precedence(&pod.name)?, pod)));
+        let mut ranked: Vec<_> = ranked.filter(|(_, pod)| self.stays(pod)).collect();
+        ranked.sort_by(|(first, _), (second, _)| first.cmp(second));
+        ranked.into_iter().map(|(_, pod)| pod).collect()
+    }
+
+    /// Whether the node has room for what a pod that runs asks for, besides what those get that wait before it in the
+    /// order: they have not taken it yet where work on them is not done. Those that do not fit keep nobody waiting.
+    fn has_room_in_turn(&self, pod: &Pod) -> Result<(), Refusal> {
+        let mut others: Vec<_> = self
+            .occupants()
+            .into_iter()
+            .map(|pod| (shortage::requests(&pod), pod))
+            .collect();
+        let own = self.precedence(&pod.name);
+        let waiting = self.waiting_in_order().into_iter();
+        for first in waiting.filter(|first| first.uid != pod.uid && self.precedence(&first.name) < own) {
+            let wanted = shortage::requests(first);
+            let mut used = Used::default();
+            for (requests, _) in others.iter().filter(|(_, other)| other.uid != first.uid) {
+                used.add(requests);
+            }
+            let own = others.iter_mut().find(|(_, other)| other.uid == first.uid);
+            if let Some(own) = own.filter(|_| shortage::shortages(&wanted, &used, self.room()).is_empty()) {
+                *own = (wanted, first.clone());
+            }
+        }
+        self.has_room(pod, others.iter().map(|(_, other)| &**other))
     }
 }

@@ -13,15 +13,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::NodeView;
-use super::admission::has_ended_in_api;
-use super::apply::{forget_end, former};
+use super::apply::forget_end;
+use super::occupants::has_ended_in_api;
 use crate::model::end::End;
 use crate::model::memory::{Memory, Remains};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Source};
-use crate::model::runtime::{ObservedName, ObservedPod, Snapshot};
+use crate::model::runtime::ObservedPod;
 use crate::model::shutdown::{ShutdownProgress, ShutdownStage};
 use crate::plan::need::has_come_to_its_end;
-use crate::plan::restart;
 
 /// How far a shutdown has come. Losing it is harmless: what has ended is seen, and the rest begins with the first group
 /// that has pods.
@@ -211,27 +210,6 @@ impl NodeView<'_> {
             None if has_come_to_its_end(pod, seen) => living(),
             None => Some(State::Runs(pod)),
         }
-    }
-}
-
-/// Ends pods in the memory, for that reason and by then, where they have not ended for another one.
-pub fn end<'a>(
-    due: impl IntoIterator<Item = (&'a Arc<Pod>, &'a End, Timestamp)>,
-    snapshot: &Snapshot,
-    memory: &mut Memory,
-    now: Timestamp,
-) {
-    let nothing = ObservedName::default();
-    for (pod, end, by) in due {
-        let observed = snapshot.pods.get(&pod.name).map_or(&nothing, AsRef::as_ref);
-        let before = memory.pods.get(&pod.name);
-        let mut own = restart::remembered(before.map(AsRef::as_ref), pod, observed, now);
-        if let Some(before) = before.filter(|before| before.uid != pod.uid) {
-            own.former = former(before, pod);
-        }
-        own.ended.get_or_insert_with(|| end.clone());
-        own.ends_by = Some(by);
-        memory.pods.insert(pod.name.clone(), Arc::new(own));
     }
 }
 

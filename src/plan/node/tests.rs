@@ -1,6 +1,8 @@
 //! The node as a whole: tables of verdicts, and random days of a node with too little room.
 
 mod evict;
+mod preempt;
+mod resize;
 mod shutdown;
 
 use std::collections::BTreeMap;
@@ -138,6 +140,10 @@ impl Node {
     fn turn(&mut self) -> BTreeMap<String, Verdict> {
         let plan = plan(self.view(), self.now);
         let verdicts = plan.verdicts.expect("the runtime is listed");
+        for (_, Preemption { victims, .. }) in verdicts.preemptions() {
+            end_for_critical(victims, &self.snapshot, &mut self.memory, self.now);
+        }
+        let verdicts = verdicts.new;
         let decided = verdicts
             .iter()
             .map(|(pod, verdict)| (pod.name.name.clone(), verdict.clone()));
@@ -159,6 +165,10 @@ impl Node {
         let lines = self.turn().into_iter().map(|(name, verdict)| match verdict {
             Verdict::Admitted => format!("{name}: admitted\n"),
             Verdict::Deferred(since) => format!("{name}: deferred since {since}\n"),
+            Verdict::Waits(Preemption { victims, lacking }) => {
+                let victims: Vec<_> = victims.iter().map(|pod| pod.name.name.as_str()).collect();
+                format!("{name}: waits for {lacking}, instead of {victims:?}\n")
+            }
             Verdict::Rejected(refusal) => format!("{name}: {}\n", refusal.reason),
         });
         expected.assert_eq(&lines.collect::<String>());
@@ -203,7 +213,7 @@ fn a_rejected_static_pod_is_admitted_when_there_is_room() {
     node.wants(of_file(pod("b", 1000)));
     node.check(expect![[r#"
         a: admitted
-        b: OutOfcpu
+        b: UnexpectedAdmissionError
     "#]]);
     assert_eq!(node.decisions.rejected.len(), 1);
     node.gone(&other);
@@ -266,13 +276,13 @@ fn a_pod_that_runs_after_all_still_remembers_who_was_there_before() {
         node.runs(&other);
         remember(&mut node, PodMemory::new(first.uid.clone(), at(0)));
         node.check(expect![[r#"
-            b: OutOfcpu
+            b: UnexpectedAdmissionError
         "#]]);
         if has_failed {
             remember(&mut node, PodMemory::new(first.uid.clone(), at(0)));
         }
         node.gone(&other);
-        let verdicts = plan(node.view(), node.now).verdicts.unwrap();
+        let verdicts = plan(node.view(), node.now).verdicts.unwrap().new;
         assert_eq!(verdicts.last().unwrap().1, Verdict::Admitted);
         apply(verdicts, &mut node.decisions, &mut node.memory, node.now);
         check(&node);

@@ -161,12 +161,20 @@ impl World {
             self.with_view(desired, &before, |view| {
                 // What the other pod's memory would be is nobody's business here.
                 let own = shutdown.due.iter().filter(|(pod, _)| pod.name == sample::name());
-                let own = own.map(|(pod, by)| (pod, &End::Shutdown, *by));
-                node::end(own, view.snapshot, &mut memory, self.now);
+                for (pod, by) in own {
+                    node::end(
+                        pod,
+                        End::Shutdown,
+                        Some(*by),
+                        view.snapshot,
+                        &mut memory,
+                        self.now,
+                    );
+                }
             });
             self.node.decisions.shutdown = Some(shutdown.shutdown);
         }
-        let verdicts = plan.verdicts.expect("the runtime is listed");
+        let verdicts = plan.verdicts.expect("the runtime is listed").new;
         if let Some(other) = &mut self.node.other {
             let own = verdicts.iter().find(|(pod, _)| pod.name == other.pod.name);
             match own.map(|(_, verdict)| verdict) {
@@ -175,8 +183,13 @@ impl World {
                 // It finds room on another node.
                 Some(Verdict::Rejected(_)) => self.node.other = None,
                 Some(Verdict::Deferred(_)) => panic!("it requires no label"),
+                Some(Verdict::Waits(_)) => panic!("nobody makes room for it"),
             }
         }
+        let is_critical = desired.is_some_and(|pod| pod.source != Source::Api);
+        let makes_room = verdicts
+            .iter()
+            .any(|(_, verdict)| matches!(verdict, Verdict::Waits(_)));
         if let Some(pod) = desired {
             let own = verdicts.iter().find(|(of, _)| of.name == pod.name);
             let has_sandbox = self
@@ -199,6 +212,15 @@ impl World {
             };
             assert!(lacks, "{} is rejected though it fits: {refusal:?}", pod.name);
         }
+        if makes_room {
+            assert!(is_critical && self.node.other.take().is_some());
+            self.plan_node(desired);
+            assert!(
+                !self.is_deferred(),
+                "its room is not free: {:?}",
+                self.node.decisions
+            );
+        }
     }
 
     /// When the node is planned again though nothing else happens.
@@ -207,9 +229,9 @@ impl World {
         self.with_view(desired, &memory, |view| node::plan(view, self.now).wake_at)
     }
 
-    /// Whether the pod waits for the node's labels, and is not planned.
+    /// Whether it is not decided what becomes of the pod, which is not planned.
     pub(super) fn is_deferred(&self) -> bool {
-        self.node.decisions.deferred.contains_key(&sample::name())
+        self.node.decisions.is_undecided(&sample::name())
     }
 
     /// Decides about the resources of the pod, whose plan this is. `memory` is what is remembered of it now.

@@ -73,6 +73,8 @@ pub fn undisturbed() -> Vec<Story> {
         story!(removal::a_forced_deletion_leaves_nothing_running),
         story!(removal::a_namespace_goes_with_its_pods),
         story!(removal::a_drained_node_is_empty_and_takes_pods_again),
+        story!(removal::a_drain_evicts_whom_a_budget_allows_and_waits_for_the_others),
+        story!(removal::a_critical_pod_takes_the_room_of_another_one),
         story!(removal::a_taint_drives_out_who_does_not_tolerate_it),
         story!(workloads::a_deployment_rolls_out_and_back),
         story!(workloads::a_job_runs_in_parallel_and_retries),

@@ -1,15 +1,17 @@
 //! Pods that are taken away: one by one, by force, with their namespace, from a node that is drained.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::control_plane::kubectl;
+use crate::control_plane::{ADMIN, kubectl};
 use crate::node::{LONG, SOON, ip, wait_http};
 use crate::objects::{IDLE, pod, uid, web, workload};
 use crate::runtime;
 use crate::wait::wait_for;
+use crate::world::control_plane;
 
 /// Ends three seconds after it was asked to. Ready once it listens to being asked: before that nothing happens.
 const SLOW: &str = "trap 'sleep 3; exit 0' TERM; : >/listens; while :; do sleep 1000000 & wait $!; done";
@@ -154,6 +156,112 @@ pub fn a_drained_node_is_empty_and_takes_pods_again(cluster: &mut Cluster) {
     });
     kubectl(&["uncordon", "node-1"]);
     cluster.wait_running("late");
+}
+
+/// A budget of disruptions for the pods of a workload, and how many of them have to be available.
+fn budget(cluster: &Cluster, workload: &str, available: u32) {
+    let object = json!({
+        "metadata": {"name": workload},
+        "spec": {"minAvailable": available, "selector": {"matchLabels": {"app": workload}}},
+    });
+    cluster.create("policy/v1/poddisruptionbudgets", &object);
+    cluster.wait("policy/v1/poddisruptionbudgets", workload, "counted", |budget| {
+        budget["status"]["currentHealthy"] == 1 && budget["status"]["disruptionsAllowed"] == 1 - available
+    });
+}
+
+pub fn a_drain_evicts_whom_a_budget_allows_and_waits_for_the_others(cluster: &mut Cluster) {
+    for name in ["allowed", "kept"] {
+        let deployment = workload(name, crate::objects::spec(IDLE), json!({"replicas": 1}));
+        cluster.create("apps/v1/deployments", &deployment);
+    }
+    cluster.wait_all_running(2);
+    budget(cluster, "allowed", 0);
+    budget(cluster, "kept", 1);
+    let messages = tempfile::NamedTempFile::new().expect("a file for what kubectl says");
+    let mut drain = Command::new(control_plane("kubectl"))
+        .args([
+            "--kubeconfig",
+            ADMIN,
+            "drain",
+            "node-1",
+            "--ignore-daemonsets",
+            "--timeout=120s",
+        ])
+        .stdout(Stdio::null())
+        .stderr(messages.reopen().expect("it is there"))
+        .spawn()
+        .expect("kubectl starts");
+    wait_for("kubectl to be told of the budget", SOON, || {
+        let said = std::fs::read_to_string(messages.path()).map_err(|error| error.to_string())?;
+        match said.contains("would violate the pod's disruption budget") {
+            true => Ok(()),
+            false => Err(said),
+        }
+    });
+    let is_of = |pod: &Value, name: &str| pod["metadata"]["labels"]["app"] == name;
+    let is_waiting = |pod: &Value| pod["spec"]["nodeName"].is_null();
+    let during = cluster.wait_pods("one evicted and one kept", SOON, |pods| {
+        let [first, second] = pods else { return false };
+        let (allowed, kept) = if is_of(first, "allowed") {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        is_of(allowed, "allowed") && is_waiting(allowed) && is_of(kept, "kept") && crate::node::is_ready(kept)
+    });
+    assert!(
+        drain.try_wait().expect("it is ours").is_none(),
+        "drained: {during:?}"
+    );
+    let path = cluster.at("policy/v1/poddisruptionbudgets", "kept");
+    cluster.api.patch(&path, &json!({"spec": {"minAvailable": 0}}));
+    cluster.wait_pods("both evicted", SOON, |pods| {
+        pods.len() == 2 && pods.iter().all(is_waiting)
+    });
+    wait_for("the drain to be over", SOON, || match drain.try_wait() {
+        Ok(Some(status)) if status.success() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(runtime::sandboxes().map(|left| left.len()), Ok(0));
+    kubectl(&["uncordon", "node-1"]);
+    cluster.wait_all_running(2);
+}
+
+pub fn a_critical_pod_takes_the_room_of_another_one(cluster: &mut Cluster) {
+    let node = cluster
+        .api
+        .get("/api/v1/nodes/node-1")
+        .expect("the node is there");
+    let allocatable = node["status"]["allocatable"]["cpu"].as_str().unwrap_or_default();
+    let milli: u64 = match allocatable.strip_suffix('m') {
+        Some(milli) => milli.parse().expect("a number"),
+        None => 1000 * allocatable.parse::<u64>().expect("a number"),
+    };
+    // Bound without a scheduler, which would make the room itself.
+    let asks = |name: &str, milli: u64| {
+        let mut object = pod(name, IDLE);
+        object["spec"]["nodeName"] = json!("node-1");
+        object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": format!("{milli}m")}});
+        object
+    };
+    cluster.create("pods", &asks("large", milli * 6 / 10));
+    cluster.create("pods", &asks("small", milli / 10));
+    cluster.wait_all_running(2);
+    let mut critical = asks("critical", milli / 2);
+    critical["spec"]["priorityClassName"] = json!("system-node-critical");
+    cluster.create("pods", &critical);
+    cluster.wait_running("critical");
+    let large = cluster.wait("pods", "large", "preempted", |pod| {
+        pod["status"]["phase"] == "Failed"
+    });
+    assert_eq!(large["status"]["reason"], "Preempting");
+    let target = crate::objects::condition(&large, "DisruptionTarget");
+    assert_eq!(
+        (&target["status"], &target["reason"]),
+        (&json!("True"), &json!("TerminationByKubelet"))
+    );
+    cluster.wait_running("small");
 }
 
 pub fn a_taint_drives_out_who_does_not_tolerate_it(cluster: &mut Cluster) {

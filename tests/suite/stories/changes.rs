@@ -206,7 +206,7 @@ async fn a_pod_that_does_not_fit_is_refused_until_there_is_room() {
         .await;
     assert_eq!(
         refused.status.as_ref().unwrap().reason.as_deref(),
-        Some("OutOfcpu")
+        Some("UnexpectedAdmissionError")
     );
     machine.write("small.yaml", &asks("small", "1"));
     machine.running("small").await;

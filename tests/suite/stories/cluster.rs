@@ -109,7 +109,7 @@ async fn the_image_of_a_static_pod_that_was_rejected_and_runs_later_runs_too() {
     machine.write("a.yaml", &big("a"));
     runs(&machine, "a-node").await;
     machine.write("b.yaml", &big("b"));
-    let is_rejected = |object: &Value| object["status"]["reason"] == "OutOfcpu";
+    let is_rejected = |object: &Value| object["status"]["reason"] == "UnexpectedAdmissionError";
     becomes(&machine, "pods", "b-node", "rejected", is_rejected).await;
     machine.delete("a.yaml");
     let second = runs(&machine, "b-node").await;
@@ -271,6 +271,37 @@ async fn another_pod_of_the_same_name_waits_for_the_end_of_the_first() {
     machine
         .becomes("one sandbox", |fake| fake.world().sandboxes.len() == 1)
         .await;
+}
+
+/// What the control plane does about a node that is shut down without a word (`node.kubernetes.io/out-of-service`).
+#[tokio::test]
+async fn a_pod_that_was_deleted_by_force_while_the_node_was_away_goes_when_it_is_back() {
+    let mut machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    machine.api().bind("kept", "u2", "demo:1");
+    runs(&machine, "web").await;
+    runs(&machine, "kept").await;
+    becomes(&machine, "nodes", "node", "registered", |_| true).await;
+    machine.kill().await;
+    let taint =
+        json!({"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"});
+    machine.api().mark_node(json!({"spec": {"taints": [taint]}}));
+    machine.api().remove("pods", "web");
+    machine.start().await;
+    machine
+        .becomes("one sandbox", |fake| fake.world().sandboxes.len() == 1)
+        .await;
+    machine
+        .until("nothing of it is on disk", |machine| {
+            !machine.at.pods().join("u1").exists()
+        })
+        .await;
+    assert!(machine.fake.world().sandbox("kept").is_some());
+    runs(&machine, "kept").await;
+    // It may come back under its name.
+    machine.api().mark_node(json!({"spec": {"taints": []}}));
+    machine.api().bind("web", "u3", "demo:1");
+    assert_eq!(runs(&machine, "web").await["metadata"]["uid"], "u3");
 }
 
 #[tokio::test]

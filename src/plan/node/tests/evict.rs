@@ -138,9 +138,15 @@ impl Node {
     fn evicts(&mut self, second: i64) -> EvictionPlan {
         self.now = at(second);
         let evictions = plan(self.view(), self.now).evictions;
-        let due = evictions.due.iter().map(|one| (&one.pod, &one.end, one.by));
-        end(due, &self.snapshot, &mut self.memory, self.now);
         for one in &evictions.due {
+            end(
+                &one.pod,
+                one.end.clone(),
+                Some(one.by),
+                &self.snapshot,
+                &mut self.memory,
+                self.now,
+            );
             let mut checkpoint = Checkpoint::of(&one.pod);
             checkpoint.ended = Some(one.end.clone());
             self.observed(&one.pod.name.name).checkpoint = Some(Arc::new(checkpoint));
@@ -441,11 +447,11 @@ fn a_node_under_pressure_takes_what_does_not_make_it_worse() {
         node.measures(1, memory, disk);
         node.wants(pod.clone());
         let plan = plan(node.view(), at(1));
-        let (_, verdict) = &plan.verdicts.as_ref().unwrap()[0];
+        let (_, verdict) = &plan.verdicts.as_ref().unwrap().new[0];
         let text = match verdict {
             Verdict::Rejected(refusal) => format!("{}: {}", refusal.reason, refusal.message),
             Verdict::Admitted => "admitted".to_owned(),
-            Verdict::Deferred(_) => "deferred".to_owned(),
+            Verdict::Deferred(_) | Verdict::Waits(_) => "not decided".to_owned(),
         };
         assert_eq!(text, expected);
     };

@@ -43,8 +43,16 @@ impl Node {
     fn shuts_down(&mut self) -> ShutdownPlan {
         let plan = plan(self.view(), self.now);
         let shutdown = plan.shutdown.expect("the machine is shutting down");
-        let due = shutdown.due.iter().map(|(pod, by)| (pod, &End::Shutdown, *by));
-        end(due, &self.snapshot, &mut self.memory, self.now);
+        for (pod, by) in &shutdown.due {
+            end(
+                pod,
+                End::Shutdown,
+                Some(*by),
+                &self.snapshot,
+                &mut self.memory,
+                self.now,
+            );
+        }
         self.decisions.shutdown = Some(shutdown.shutdown.clone());
         shutdown
     }
