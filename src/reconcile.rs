@@ -6,7 +6,10 @@
 //! A name is planned again only after a snapshot that is newer than the last work on it, so a stale snapshot never
 //! causes a second container.
 
+mod collecting;
 mod counting;
+mod deadlines;
+mod image_requests;
 mod marking;
 mod node;
 mod qos_cgroups;
@@ -25,19 +28,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use image_requests::{Collecting, ImageMessage};
 use qos_cgroups::write_qos_cgroups;
 
 use crate::act::ActContext;
 use crate::counters::{Counters, PodWork};
 use crate::model::allocation;
 use crate::model::api::ApiNode;
+use crate::model::collection::{CollectionNews, Provided};
 use crate::model::driver::Drivers;
+use crate::model::image_work::CollectRequest;
 use crate::model::memory::{Executed, Memory, PodMemory, QosCgroups};
-use crate::model::node::{NodeLimits, NodePolicy};
+use crate::model::node::{Measured, NodeLimits, NodePolicy};
 use crate::model::object::Objects;
 use crate::model::outcome::Outcome;
-use crate::model::placement::NodeMarks;
-use crate::model::pod::{Desired, Pod, PodName, PodUid, Volume, VolumeSource};
+use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::request::CgroupSetting;
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
@@ -82,6 +87,12 @@ pub struct ReconcileInputs {
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// The moment from which on the machine is shutting down.
     pub shutting_down: watch::Receiver<Option<Timestamp>>,
+    /// What is used of the machine: read when the node is planned.
+    pub measured: watch::Receiver<Arc<Measured>>,
+    /// The images that something on the node provides; `None` until that is known.
+    pub provided: watch::Receiver<Option<Arc<Provided>>>,
+    /// What people ask about images that nothing uses.
+    pub collections: mpsc::Receiver<CollectRequest>,
 }
 
 /// What the loop needs to plan and to act.
@@ -109,6 +120,8 @@ pub struct Outputs {
     pub qos_cgroups: watch::Sender<QosCgroups>,
     /// How far the end of all pods has come, while the machine is shutting down.
     pub shutdown: watch::Sender<Option<ShutdownProgress>>,
+    /// What the node's events tell about the collection of images.
+    pub image_news: mpsc::UnboundedSender<CollectionNews>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -132,6 +145,8 @@ enum Message {
     Settled(Key),
     /// The worker panicked.
     Died(Key),
+    /// About images, which have been listed again.
+    Images(ImageMessage),
 }
 
 /// What a worker is doing.
@@ -152,6 +167,12 @@ struct Work {
 struct Loop {
     rooms: Rooms,
     desired: Arc<Desired>,
+    /// For a worker that must not miss a pod.
+    desired_now: watch::Receiver<Arc<Desired>>,
+    measured: Arc<Measured>,
+    provided: Option<Arc<Provided>>,
+    collecting: Collecting,
+    image_news: mpsc::UnboundedSender<CollectionNews>,
     snapshot: Arc<Snapshot>,
     services: watch::Receiver<Services>,
     node: watch::Receiver<ApiNode>,
@@ -173,24 +194,7 @@ struct Loop {
 pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, cancel: CancellationToken) {
     let (to_loop, mut from_workers) = mpsc::unbounded_channel();
     let (qos_cgroups, qos_cgroups_out) = watch::channel(Vec::new());
-    let mut state = Loop {
-        desired: Arc::default(),
-        snapshot: Arc::default(),
-        services: inputs.services.clone(),
-        node: inputs.node.clone(),
-        shutting_down: None,
-        memory: Memory::default(),
-        decisions: NodeDecisions::default(),
-        orphans: BTreeSet::new(),
-        dirty: BTreeSet::new(),
-        busy: BTreeMap::new(),
-        deadlines: BTreeMap::new(),
-        qos_cgroups,
-        progress: outputs.shutdown.clone(),
-        workers: JoinSet::new(),
-        to_loop,
-        rooms,
-    };
+    let mut state = Loop::new(rooms, &inputs, &outputs, qos_cgroups, to_loop);
     let (act, out) = (state.rooms.act.clone(), outputs.qos_cgroups.clone());
     state
         .workers
@@ -202,6 +206,8 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
         state.take_snapshot(inputs.snapshot.borrow_and_update().clone());
         state.take_addresses(&inputs.addresses.borrow_and_update());
         state.take_shutdown(*inputs.shutting_down.borrow_and_update());
+        state.take_provided(inputs.provided.borrow_and_update().clone());
+        state.measured = inputs.measured.borrow().clone();
         if state.plan_dirty(now, &cancel) {
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
@@ -213,6 +219,8 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.snapshot.changed() => "snapshot",
             Ok(()) = inputs.addresses.changed() => "addresses",
             Ok(()) = inputs.shutting_down.changed() => "shutdown",
+            Ok(()) = inputs.provided.changed() => "provided images",
+            Some(request) = inputs.collections.recv() => { state.take_request(request, &cancel); "images asked for" }
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.pulled.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.drivers.changed() => { state.drivers_changed(); "drivers" }
@@ -232,6 +240,38 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
 }
 
 impl Loop {
+    fn new(
+        rooms: Rooms,
+        inputs: &ReconcileInputs,
+        outputs: &Outputs,
+        qos_cgroups: watch::Sender<Vec<CgroupSetting>>,
+        to_loop: mpsc::UnboundedSender<Message>,
+    ) -> Loop {
+        Loop {
+            desired: Arc::default(),
+            desired_now: inputs.desired.clone(),
+            measured: Arc::default(),
+            provided: None,
+            collecting: Collecting::default(),
+            image_news: outputs.image_news.clone(),
+            snapshot: Arc::default(),
+            services: inputs.services.clone(),
+            node: inputs.node.clone(),
+            shutting_down: None,
+            memory: Memory::default(),
+            decisions: NodeDecisions::default(),
+            orphans: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            qos_cgroups,
+            progress: outputs.shutdown.clone(),
+            workers: JoinSet::new(),
+            to_loop,
+            rooms,
+        }
+    }
+
     /// Whether remains of the desired pod of this name are being removed: a manifest that comes back has its former
     /// UID.
     fn is_being_cleared(&self, name: &PodName) -> bool {
@@ -241,7 +281,7 @@ impl Loop {
 
     /// Plans every marked key that is not being worked on, the node first. Answers whether the memory changed.
     fn plan_dirty(&mut self, now: Timestamp, cancel: &CancellationToken) -> bool {
-        let changed = self.plan_node(now);
+        let changed = self.plan_node(now, cancel);
         if !self.snapshot.listed || !matches!(self.snapshot.runtime.reachable, Some(Ok(()))) {
             return changed;
         }
@@ -352,36 +392,5 @@ impl Loop {
             None => self.memory.pods.remove(name),
         };
         (subject.unwrap_or_else(|| PodUid(String::new())), plan, changed)
-    }
-
-    /// The node's labels, for a pod with volumes that are bound to nodes.
-    fn marks_for(&self, pod: &Pod) -> Option<NodeMarks> {
-        let is_claim = |volume: &Volume| matches!(volume.source, VolumeSource::Claim { .. });
-        match &*self.node.borrow() {
-            ApiNode::Present(node) if pod.volumes.iter().any(is_claim) => Some(NodeMarks::of(node)),
-            _ => None,
-        }
-    }
-
-    fn due(&mut self, now: Timestamp) {
-        let due: Vec<Key> = self
-            .deadlines
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
-            self.deadlines.remove(&key);
-            self.dirty.insert(key);
-        }
-    }
-
-    fn until_next_deadline(&self, now: Timestamp) -> Duration {
-        let next = self.deadlines.values().copied().min();
-        let next = next.map(|at| at.duration_since(now));
-        let wait = next.map_or(LONGEST_SLEEP, |wait| {
-            Duration::try_from(wait).unwrap_or(Duration::ZERO)
-        });
-        wait.min(LONGEST_SLEEP)
     }
 }

@@ -10,6 +10,8 @@ use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::ActContext;
 use crate::counters::Counters;
+use crate::model::collection::{CollectionNews, Provided};
+use crate::model::image_work::CollectRequest;
 use crate::model::memory::{Executed, QosCgroups};
 use crate::model::mounted::MountedVolumes;
 use crate::model::node::{CgroupVersion, MachineFacts, Measured, NodeLimits, NodePolicy, NodeSettings};
@@ -36,6 +38,8 @@ pub struct NodeParts {
     pub sandbox_image: String,
     /// Grows whenever an image was imported.
     pub imported: watch::Receiver<u64>,
+    /// The images that something on the node provides; `None` until that is known.
+    pub provided: watch::Receiver<Option<Arc<Provided>>>,
     /// The node's addresses, the primary first; those of `policy` and `settings` are not read.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// How often everything is listed even without an event.
@@ -50,6 +54,8 @@ pub(super) struct Channels {
     pub(super) written: mpsc::UnboundedReceiver<StatusWritten>,
     /// Grows whenever somebody had an image pulled.
     pub(super) pulled: watch::Receiver<u64>,
+    /// What people ask about images that nothing uses.
+    pub(super) collections: mpsc::Receiver<CollectRequest>,
 }
 
 /// What loop 1 and the API publisher send to loop 2.
@@ -60,6 +66,7 @@ struct Sent {
     outcomes: mpsc::UnboundedReceiver<Executed>,
     qos_cgroups: watch::Receiver<QosCgroups>,
     mounted: watch::Receiver<Arc<MountedVolumes>>,
+    image_news: mpsc::UnboundedReceiver<CollectionNews>,
 }
 
 /// Spawns both.
@@ -71,6 +78,7 @@ pub(super) fn spawn(
     (health, counters): (&Health, &Arc<Counters>),
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
+    let (image_news_in, image_news) = mpsc::unbounded_channel();
     let (qos_cgroups_in, qos_cgroups) = watch::channel(QosCgroups::Unset);
     let policy = Arc::new(parts.policy);
     let capacity = parts.machine.capacity(&parts.measured.nodefs);
@@ -88,10 +96,12 @@ pub(super) fn spawn(
         memory: values.memory.0.clone(),
         shutdown: values.shutdown.0.clone(),
         outcomes: outcomes_in,
+        image_news: image_news_in,
         beat: Box::new(move || beat.beat()),
     };
     let counts = (parts.imported, channels.pulled, left_volumes);
-    let inputs = reconcile_inputs(values, counts, parts.addresses.clone());
+    let images = (parts.provided, channels.collections);
+    let inputs = reconcile_inputs(values, counts, images, parts.addresses.clone());
     tasks.spawn(
         "reconcile",
         reconcile::run(inputs, rooms, outputs, tasks.cancel.clone()),
@@ -103,6 +113,7 @@ pub(super) fn spawn(
         outcomes,
         qos_cgroups,
         mounted,
+        image_news,
     };
     let facts = report::Facts {
         policy: policy.clone(),
@@ -120,6 +131,10 @@ pub(super) fn spawn(
 fn reconcile_inputs(
     values: &Values,
     (imported, pulled, left_volumes): (watch::Receiver<u64>, watch::Receiver<u64>, watch::Receiver<u64>),
+    (provided, collections): (
+        watch::Receiver<Option<Arc<Provided>>>,
+        mpsc::Receiver<CollectRequest>,
+    ),
     addresses: watch::Receiver<Arc<[IpAddr]>>,
 ) -> reconcile::ReconcileInputs {
     reconcile::ReconcileInputs {
@@ -133,6 +148,9 @@ fn reconcile_inputs(
         node: values.api_node.1.clone(),
         addresses,
         shutting_down: values.shutting_down.1.clone(),
+        measured: values.measured.1.clone(),
+        provided,
+        collections,
     }
 }
 
@@ -156,6 +174,7 @@ fn spawn_report(
         network: values.network.1.clone(),
         shutting_down: values.shutting_down.1.clone(),
         qos_cgroups: sent.qos_cgroups,
+        image_news: sent.image_news,
         addresses: sent.addresses,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);

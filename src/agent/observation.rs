@@ -84,9 +84,21 @@ fn spawn_rotation(tasks: &mut Tasks, config: &Config, values: &Values, runtime: 
 }
 
 /// Measures this machine from now on.
-pub(super) fn spawn_measuring(tasks: &mut Tasks, config: &Config, values: &Values, places: Places) {
+pub(super) fn spawn_measuring(
+    tasks: &mut Tasks,
+    config: &Config,
+    values: &Values,
+    runtime: Runtime,
+    places: Places,
+) {
     let (measured, cancel) = (values.measured.0.clone(), tasks.cancel.clone());
-    let measuring = measure::run(places, config.node.status_update, measured, cancel.clone());
+    let measuring = measure::run(
+        places,
+        runtime,
+        config.node.status_update,
+        measured,
+        cancel.clone(),
+    );
     tasks.spawn("measure", async move {
         or_left(&cancel, measuring).await;
     });

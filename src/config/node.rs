@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::error::ConfigError;
 use super::{Config, Enforce, gates};
+use crate::model::image_policy::ImagePolicy;
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts, NodePolicy, NodeSettings};
 use crate::model::pod::DnsConfig;
 use crate::model::pod_network::PodNetwork;
@@ -164,6 +165,12 @@ impl Config {
             masked_paths: facts.thermal_throttle.clone(),
             republish: self.member.refresh,
             shutdown: self.shutdown.clone(),
+            images: ImagePolicy {
+                high_percent: self.images.gc_high_percent,
+                low_percent: self.images.gc_low_percent,
+                min_age: self.images.gc_min_age,
+                max_age: self.images.gc_max_age,
+            },
         }
     }
 

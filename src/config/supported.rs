@@ -22,7 +22,6 @@ enum Class {
 
 use Class::{Harmless, Refused, Supported};
 
-const NOT_COLLECTED: &str = "images are not garbage-collected; none is lost";
 const NO_STREAMS: &str = "the node's port does not serve what it configures";
 const NOT_PLACED: &str = "it names the cgroups of system processes; pods are not among them";
 const NOT_PINNED: &str = "CPUs and memory nodes are not assigned to containers; requesting that is rejected";
@@ -62,14 +61,8 @@ const KEYS: &[(&str, Class)] = &[
     ("serverTLSBootstrap", Supported),
     ("authentication", Supported),
     ("authorization", Supported),
-    (
-        "registryPullQPS",
-        Harmless("it limits how fast images are pulled, not who may pull them"),
-    ),
-    (
-        "registryBurst",
-        Harmless("it limits how fast images are pulled, not who may pull them"),
-    ),
+    ("registryPullQPS", Supported),
+    ("registryBurst", Supported),
     ("imagePullCredentialsVerificationPolicy", Supported),
     ("preloadedImagesVerificationAllowlist", Supported),
     ("eventRecordQPS", Supported),
@@ -88,10 +81,10 @@ const KEYS: &[(&str, Class)] = &[
     ("nodeStatusUpdateFrequency", Supported),
     ("nodeStatusReportFrequency", Supported),
     ("nodeLeaseDurationSeconds", Supported),
-    ("imageMinimumGCAge", Harmless(NOT_COLLECTED)),
-    ("imageMaximumGCAge", Harmless(NOT_COLLECTED)),
-    ("imageGCHighThresholdPercent", Harmless(NOT_COLLECTED)),
-    ("imageGCLowThresholdPercent", Harmless(NOT_COLLECTED)),
+    ("imageMinimumGCAge", Supported),
+    ("imageMaximumGCAge", Supported),
+    ("imageGCHighThresholdPercent", Supported),
+    ("imageGCLowThresholdPercent", Supported),
     ("volumeStatsAggPeriod", Supported),
     ("kubeletCgroups", Harmless(NOT_PLACED)),
     ("systemCgroups", Harmless(NOT_PLACED)),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::image_policy::ImagePolicy;
 use super::pod::{DnsConfig, PodName, PodUid};
 use super::pod_network::PodNetwork;
 use super::resources::{Amounts, Bytes, MilliCpu};
@@ -83,6 +84,8 @@ pub struct NodePolicy {
     pub republish: Duration,
     /// How much time pods get before the machine goes down.
     pub shutdown: ShutdownPeriods,
+    /// When unused images are removed.
+    pub images: ImagePolicy,
 }
 
 impl NodePolicy {

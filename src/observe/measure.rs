@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{self, MachineError};
+use crate::cri::Runtime;
 use crate::model::node::{FsUsage, Measured};
 use crate::model::resources::Bytes;
 
@@ -25,6 +26,9 @@ pub fn measure(root: &Path, root_dir: &Path, images: Option<&Path>) -> Result<Me
     })
 }
 
+/// How long a measurement waits for the runtime to say where its images are.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The paths to measure.
 #[derive(Debug, Clone)]
 pub struct Places {
@@ -35,8 +39,11 @@ pub struct Places {
 }
 
 /// Measures periodically until canceled. A failed measurement is logged once, and the last one stays.
+///
+/// A runtime that did not answer at the start is asked again where its images are.
 pub async fn run(
-    places: Places,
+    mut places: Places,
+    runtime: Runtime,
     every: Duration,
     out: watch::Sender<Arc<Measured>>,
     cancel: CancellationToken,
@@ -49,6 +56,10 @@ pub async fn run(
         tokio::select! {
             () = cancel.cancelled() => return,
             _ = tick.tick() => {}
+        }
+        if places.images.is_none() {
+            let asked = tokio::time::timeout(PATIENCE, runtime.images_dir()).await;
+            places.images = asked.ok().flatten();
         }
         let Places { root_dir, images } = places.clone();
         let measured =

@@ -509,6 +509,7 @@ mod tests {
             masked_paths: Vec::new(),
             republish: Duration::from_secs(60),
             shutdown: Default::default(),
+            images: Default::default(),
         }
     }
 

@@ -7,12 +7,17 @@
 //! While the machine shuts down, [`ShutdownPlan`] says which pods end now; [`end_for_shutdown`] and [`resume`] note that in
 //! the memory.
 //!
+//! What is to be removed of unused images, and of the containers of ended pods, is [`NodePlan::collect`]; [`finish`] takes
+//! in what that brought.
+//!
 //! Decisions of the same kind belong here: eviction under pressure and preemption (whom to end, a further verdict of
-//! [`Verdict`], kept in the memory as [`crate::model::end::End`]), collection of images (a list of images beside
-//! [`NodePlan::qos_cgroups`]), and the ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
+//! [`Verdict`], kept in the memory as [`crate::model::end::End`]), and the ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
 
 mod admission;
 mod apply;
+mod collected;
+mod image_names;
+mod images;
 mod resize;
 mod shutdown;
 #[cfg(test)]
@@ -26,6 +31,9 @@ use jiff::Timestamp;
 
 pub use admission::Verdict;
 pub use apply::{Applied, apply};
+pub use collected::finish;
+pub use image_names::is_named;
+pub use images::{ImageRecords, survey};
 pub use resize::{ResizeVerdict, resize};
 pub use shutdown::{Shutdown, ShutdownPlan, end_for_shutdown, resume};
 
@@ -33,8 +41,9 @@ use super::admit::Refusal;
 use super::cgroup;
 use crate::model::allocation;
 use crate::model::api::ApiNode;
+use crate::model::collection::{Collected, Collection, CollectionNews, Provided};
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
-use crate::model::node::{NodeLimits, NodePolicy};
+use crate::model::node::{Measured, NodeLimits, NodePolicy};
 use crate::model::pod::{Desired, Pod, PodName, PodUid};
 use crate::model::request::CgroupSetting;
 use crate::model::runtime::Snapshot;
@@ -56,6 +65,10 @@ pub struct NodeView<'a> {
     pub shutting_down: Option<Timestamp>,
     /// How much there is.
     pub limits: &'a NodeLimits,
+    /// What is used of it now.
+    pub measured: &'a Measured,
+    /// The images that something on the node provides; `None` until that is known.
+    pub provided: Option<&'a Provided>,
     /// The node's configuration.
     pub policy: &'a NodePolicy,
 }
@@ -71,6 +84,17 @@ pub struct NodeDecisions {
     pub allotting: BTreeMap<PodName, Arc<Pod>>,
     /// How far the shutdown of the machine has come, while there is one.
     pub shutdown: Option<Shutdown>,
+    /// When images were there and used.
+    pub images: ImageRecords,
+    /// Since when the node lacks room, so that everything that is unused is removed: dead containers of ended pods, then
+    /// images. Whoever decides that sets it; it is over when [`NodeDecisions::collected`] is later.
+    pub reclaim_wanted: Option<Timestamp>,
+    /// Since when a person wants all unused images removed.
+    pub prune_wanted: Option<Timestamp>,
+    /// What is being removed.
+    pub collecting: Option<Arc<Collection>>,
+    /// What the last removal for lack of room brought.
+    pub collected: Option<Collected>,
 }
 
 /// A pod whose admission waits for the node's labels.
@@ -92,6 +116,12 @@ pub struct NodePlan {
     pub qos_cgroups: Vec<CgroupSetting>,
     /// What a shutdown of the machine needs, while there is one.
     pub shutdown: Option<ShutdownPlan>,
+    /// What is to be removed to make room; `None` while something is being removed.
+    pub collect: Option<Collection>,
+    /// What is remembered of images from now on.
+    pub images: ImageRecords,
+    /// What the node's events tell about the images' file system.
+    pub image_news: Vec<CollectionNews>,
     /// When the plan changes though nothing else does.
     pub wake_at: Option<Timestamp>,
 }
@@ -109,12 +139,16 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     let qos_cgroups = view.qos_cgroups(&rejected);
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
-    let wake_at = view.deferred_until(decided).into_iter().chain(goes_on_at).min();
+    let images = view.images(now);
+    let wake_at = [view.deferred_until(decided), goes_on_at, images.wake_at];
     NodePlan {
         verdicts,
         qos_cgroups,
         shutdown,
-        wake_at,
+        collect: images.collect,
+        images: images.records,
+        image_news: images.news,
+        wake_at: wake_at.into_iter().flatten().min(),
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
 use super::{Facts, Loop, ReportInputs};
+use crate::model::collection::CollectionNews;
 use crate::model::memory::QosCgroups;
 use crate::model::node::Measured;
 use crate::status::{node as node_status, node_events};
@@ -22,6 +23,11 @@ impl Loop {
     /// Emits what became of the cgroups above the pods.
     pub(super) fn take_qos_cgroups(&mut self, new: &QosCgroups) {
         self.emit_node_events(node_events::qos_cgroups(new), Timestamp::now());
+    }
+
+    /// Emits what is told about the collection of images.
+    pub(super) fn take_image_news(&mut self, news: &CollectionNews) {
+        self.emit_node_events([node_events::collection(news)], Timestamp::now());
     }
 
     /// Takes which volumes are in use, and whether the machine is shutting down. Answers whether either changed.

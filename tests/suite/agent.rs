@@ -13,6 +13,7 @@ use gantry::act::files::FilePlaces;
 use gantry::act::mount_tools::MountTools;
 use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
+use gantry::act::pulls::{PullRate, Pulls};
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::act::user_ranges::PodUsers;
@@ -26,7 +27,9 @@ use gantry::counters::{Label, Sample};
 use gantry::cri::Runtime;
 use gantry::identity::clients::Clients;
 use gantry::model::api::{CutOffStart, TrustBundles};
+use gantry::model::collection::Provided;
 use gantry::model::collector::Collector;
+use gantry::model::image_policy::ImagePolicy;
 use gantry::model::memory::Memory;
 use gantry::model::node::{
     CgroupDriver, CgroupLayout, FsUsage, MachineFacts, Measured, NodePolicy, NodeSettings,
@@ -40,7 +43,7 @@ use gantry::model::shutdown::{ShutdownPeriods, ShutdownProgress};
 use gantry::model::user_range::IdPool;
 use gantry::source::checkpoint::seal::Keyhole;
 use k8s_openapi::api::core::v1 as api;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::fake_api::FakeApi;
@@ -89,6 +92,14 @@ pub(crate) struct Machine {
     pub shutdown: ShutdownPeriods,
     /// Where traces go.
     pub collector: Option<Collector>,
+    /// How often images may be pulled.
+    pub pull_rate: Option<PullRate>,
+    /// When unused images are removed.
+    pub image_policy: ImagePolicy,
+    /// The images that something on the node provides.
+    pub provided: Provided,
+    /// The file system of the images, if the runtime reports it.
+    pub imagefs: Option<FsUsage>,
     agent: Option<Agent>,
     _stopwatch: Stopwatch,
 }
@@ -165,6 +176,10 @@ impl Machine {
             logind: None,
             shutdown: ShutdownPeriods::default(),
             collector: None,
+            pull_rate: None,
+            image_policy: ImagePolicy::default(),
+            provided: Provided::default(),
+            imagefs: None,
             agent: None,
             _stopwatch: Stopwatch(Instant::now()),
         }
@@ -501,7 +516,7 @@ impl Agent {
         let act = ActContext {
             runtime: Runtime::new(&machine.fake.settings()),
             cgroups: machine.at.cgroups(),
-            pulls: Arc::new(Semaphore::new(1)),
+            pulls: Pulls::new(Some(1), machine.pull_rate),
             turns: Turns::new(1),
             docker_config: DockerConfig::places(root, None),
             providers: machine.providers.clone(),
@@ -531,6 +546,7 @@ impl Agent {
                 apparmor: machine.apparmor,
                 stop_signals: machine.stop_signals,
                 shutdown: machine.shutdown.clone(),
+                images: machine.image_policy.clone(),
                 ..policy(root)
             },
             settings: NodeSettings {
@@ -538,9 +554,13 @@ impl Agent {
                 max_pods: 110,
                 ..NodeSettings::default()
             },
-            measured: measured(),
+            measured: Measured {
+                imagefs: machine.imagefs,
+                ..measured()
+            },
             sandbox_image: "registry.k8s.io/pause:3.6".to_owned(),
             imported,
+            provided: watch::channel(Some(Arc::new(machine.provided.clone()))).1,
             addresses,
             relist: machine.relist,
         });
@@ -603,6 +623,7 @@ fn policy(root: &Path) -> NodePolicy {
         masked_paths: Vec::new(),
         republish: Duration::from_secs(60),
         shutdown: Default::default(),
+        images: Default::default(),
     }
 }
 

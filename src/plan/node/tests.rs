@@ -1,5 +1,6 @@
 //! The node as a whole: tables of verdicts, and random days of a node with too little room.
 
+mod images;
 mod shutdown;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ struct Node {
     node: ApiNode,
     shutting_down: Option<Timestamp>,
     limits: NodeLimits,
+    measured: Measured,
+    provided: Option<Provided>,
     policy: NodePolicy,
     now: Timestamp,
 }
@@ -81,6 +84,8 @@ impl Node {
                 max_pods: 4,
                 ..NodeLimits::default()
             },
+            measured: Measured::default(),
+            provided: None,
             policy,
             now: at(0),
         }
@@ -123,6 +128,8 @@ impl Node {
             node: &self.node,
             shutting_down: self.shutting_down,
             limits: &self.limits,
+            measured: &self.measured,
+            provided: self.provided.as_ref(),
             policy: &self.policy,
         }
     }

@@ -339,6 +339,8 @@ impl World {
             node: &self.node.api_node(),
             shutting_down: self.node.shutting_down,
             limits: &self.node.limits,
+            measured: &Default::default(),
+            provided: None,
             policy: &self.policy,
         })
     }
