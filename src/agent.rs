@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use loops::NodeParts;
@@ -50,6 +50,7 @@ use crate::act::ActContext;
 use crate::act::credential_provider::Providers;
 use crate::act::files::FilePlaces;
 use crate::act::pull_records::PullRecords;
+use crate::act::pulls::{PullRate, Pulls};
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::user_ranges::PodUsers;
@@ -131,7 +132,7 @@ pub async fn run(
         "the agent is running"
     );
     agent.spawn_loops(parts);
-    observation::spawn_measuring(&mut agent.tasks, &agent.config, &agent.values, places);
+    observation::spawn_measuring(&mut agent.tasks, &agent.config, &agent.values, runtime, places);
     ready(Running {
         health: agent.health.clone(),
         shutdown: agent.values.shutdown.1.clone(),
@@ -210,7 +211,7 @@ async fn node_parts(
     // The loops take the addresses from the watched value.
     let policy = config.node_policy(&machine, layout, Vec::new(), host_dns);
     let settings = config.node_settings(&machine, Vec::new());
-    let imported = image_imports::spawn(tasks, config, runtime, sandbox_image, imports).await;
+    let (imported, provided) = image_imports::spawn(tasks, config, runtime, sandbox_image, imports).await;
     let places = Places {
         root: PathBuf::from("/"),
         root_dir: config.paths.root.clone(),
@@ -230,6 +231,7 @@ async fn node_parts(
         measured,
         sandbox_image: sandbox_image_name.unwrap_or_else(|| UNNAMED_SANDBOX_IMAGE.to_owned()),
         imported,
+        provided,
         relist: RELIST,
     };
     Ok((parts, places))
@@ -242,14 +244,14 @@ fn act_context(
     providers: Providers,
     beginnings: mpsc::UnboundedSender<StepStarted>,
 ) -> ActContext {
-    let pulls = config
-        .images
-        .parallel_pulls
-        .map_or(Semaphore::MAX_PERMITS, |n| n as usize);
+    let rate = config.images.pulls_per_second.map(|per_second| PullRate {
+        per_second,
+        burst: config.images.pull_burst,
+    });
     ActContext {
         runtime: runtime.clone(),
         cgroups,
-        pulls: Arc::new(Semaphore::new(pulls)),
+        pulls: Pulls::new(config.images.parallel_pulls, rate),
         turns: Turns::of_machine(),
         docker_config: DockerConfig::places(&config.paths.root, std::env::home_dir().as_deref()),
         providers,

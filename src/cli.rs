@@ -108,7 +108,7 @@ pub enum Command {
     Debug(debug::Debug),
     /// Copy files into a container or out of it
     Cp(copy::Cp),
-    /// Show the images of this machine and the pods that use them
+    /// Show the images of this machine and the pods that use them, or remove unused ones
     Images(images::Images),
     /// Pull an image with the node's credentials
     #[command(
@@ -412,7 +412,7 @@ mod tests {
                   port-forward  Forward ports of this machine to a pod
                   debug         Add a container with tools to a running static pod
                   cp            Copy files into a container or out of it
-                  images        Show the images of this machine and the pods that use them
+                  images        Show the images of this machine and the pods that use them, or remove unused ones
                   pull          Pull an image with the node's credentials
                   import        Import images from archives
                   kubeconfig    Print the kubeconfig with which kubectl works on this machine

@@ -6,14 +6,17 @@
 //! A name is planned again only after a snapshot that is newer than the last work on it, so a stale snapshot never
 //! causes a second container.
 
+mod collecting;
 mod counting;
 mod deadlines;
 mod evicting;
+mod image_requests;
 mod marking;
 mod node;
 mod node_cgroups;
 mod preempting;
 mod retrying;
+mod starting;
 mod shutdown;
 mod work;
 
@@ -28,21 +31,23 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use image_requests::{Collecting, ImageMessage};
 use node_cgroups::write_node_cgroups;
 
 use crate::act::ActContext;
 use crate::counters::{Counters, PodWork};
 use crate::model::allocation;
 use crate::model::api::ApiNode;
+use crate::model::collection::{CollectionNews, Provided};
 use crate::model::driver::Drivers;
+use crate::model::image_work::CollectRequest;
 use crate::model::measured::Measured;
 use crate::model::memory::{Enforcements, Executed, Memory, PodMemory};
 use crate::model::node::{NodeLimits, NodePolicy};
 use crate::model::node_cgroups::NodeCgroups;
 use crate::model::object::Objects;
 use crate::model::outcome::Outcome;
-use crate::model::placement::NodeMarks;
-use crate::model::pod::{Desired, Pod, PodName, PodUid, Volume, VolumeSource};
+use crate::model::pod::{Desired, PodName, PodUid};
 use crate::model::pods_use::{PodsUse, Wanted};
 use crate::model::runtime::{ObservedName, Snapshot};
 use crate::model::service::Services;
@@ -91,6 +96,10 @@ pub struct ReconcileInputs {
     pub measured: watch::Receiver<Arc<Measured>>,
     /// What pods used when it was measured last.
     pub pods_use: watch::Receiver<Arc<PodsUse>>,
+    /// The images that something on the node provides; `None` until that is known.
+    pub provided: watch::Receiver<Option<Arc<Provided>>>,
+    /// What people ask about images that nothing uses.
+    pub collections: mpsc::Receiver<CollectRequest>,
 }
 
 /// What the loop needs to plan and to act.
@@ -120,6 +129,8 @@ pub struct Outputs {
     pub shutdown: watch::Sender<Option<ShutdownProgress>>,
     /// What has to be measured before it is decided who makes room.
     pub wanted: watch::Sender<Wanted>,
+    /// What the node's events tell about the collection of images.
+    pub image_news: mpsc::UnboundedSender<CollectionNews>,
     /// Called at each turn, for the health check.
     pub beat: Box<dyn Fn() + Send>,
 }
@@ -143,6 +154,8 @@ enum Message {
     Settled(Key),
     /// The worker panicked.
     Died(Key),
+    /// About images, which have been listed again.
+    Images(ImageMessage),
 }
 
 /// What a worker is doing.
@@ -163,6 +176,11 @@ struct Work {
 struct Loop {
     rooms: Rooms,
     desired: Arc<Desired>,
+    /// For a worker that must not miss a pod.
+    desired_now: watch::Receiver<Arc<Desired>>,
+    provided: Option<Arc<Provided>>,
+    collecting: Collecting,
+    image_news: mpsc::UnboundedSender<CollectionNews>,
     snapshot: Arc<Snapshot>,
     services: watch::Receiver<Services>,
     node: watch::Receiver<ApiNode>,
@@ -203,6 +221,7 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             inputs.measured.borrow_and_update().clone(),
             inputs.pods_use.borrow_and_update().clone(),
         );
+        state.take_provided(inputs.provided.borrow_and_update().clone());
         if state.plan_dirty(now, &cancel) {
             outputs.memory.send_replace(Arc::new(state.memory.clone()));
         }
@@ -216,6 +235,8 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
             Ok(()) = inputs.shutting_down.changed() => "shutdown",
             Ok(()) = inputs.measured.changed() => "measured",
             Ok(()) = inputs.pods_use.changed() => "use of pods",
+            Ok(()) = inputs.provided.changed() => "provided images",
+            Some(request) = inputs.collections.recv() => { state.take_request(request, &cancel); "images asked for" }
             Ok(()) = inputs.imported.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.pulled.changed() => { state.images_arrived(); "image" }
             Ok(()) = inputs.drivers.changed() => { state.drivers_changed(); "drivers" }
@@ -235,35 +256,6 @@ pub async fn run(mut inputs: ReconcileInputs, rooms: Rooms, outputs: Outputs, ca
 }
 
 impl Loop {
-    fn new(
-        inputs: &ReconcileInputs,
-        rooms: Rooms,
-        outputs: &Outputs,
-        (cgroups, to_loop): (watch::Sender<NodeCgroups>, mpsc::UnboundedSender<Message>),
-    ) -> Loop {
-        Loop {
-            desired: Arc::default(),
-            snapshot: Arc::default(),
-            services: inputs.services.clone(),
-            node: inputs.node.clone(),
-            shutting_down: None,
-            measured: Arc::default(),
-            pods_use: Arc::default(),
-            memory: Memory::default(),
-            decisions: NodeDecisions::default(),
-            orphans: BTreeSet::new(),
-            dirty: BTreeSet::new(),
-            busy: BTreeMap::new(),
-            deadlines: BTreeMap::new(),
-            cgroups,
-            progress: outputs.shutdown.clone(),
-            wanted: outputs.wanted.clone(),
-            workers: JoinSet::new(),
-            to_loop,
-            rooms,
-        }
-    }
-
     /// Whether remains of the desired pod of this name are being removed: a manifest that comes back has its former
     /// UID.
     fn is_being_cleared(&self, name: &PodName) -> bool {
@@ -273,7 +265,7 @@ impl Loop {
 
     /// Plans every marked key that is not being worked on, the node first. Answers whether the memory changed.
     fn plan_dirty(&mut self, now: Timestamp, cancel: &CancellationToken) -> bool {
-        let changed = self.plan_node(now);
+        let changed = self.plan_node(now, cancel);
         if !self.snapshot.listed || !matches!(self.snapshot.runtime.reachable, Some(Ok(()))) {
             return changed;
         }
@@ -384,14 +376,5 @@ impl Loop {
             None => self.memory.pods.remove(name),
         };
         (subject.unwrap_or_else(|| PodUid(String::new())), plan, changed)
-    }
-
-    /// The node's labels, for a pod with volumes that are bound to nodes.
-    fn marks_for(&self, pod: &Pod) -> Option<NodeMarks> {
-        let is_claim = |volume: &Volume| matches!(volume.source, VolumeSource::Claim { .. });
-        match &*self.node.borrow() {
-            ApiNode::Present(node) if pod.volumes.iter().any(is_claim) => Some(NodeMarks::of(node)),
-            _ => None,
-        }
     }
 }

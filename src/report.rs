@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::model::api::ApiNode;
+use crate::model::collection::CollectionNews;
 use crate::model::difference::differing;
 use crate::model::event::Event;
 use crate::model::eviction::NodePressure;
@@ -68,6 +69,8 @@ pub struct ReportInputs {
     pub shutting_down: watch::Receiver<Option<Timestamp>>,
     /// The state of the node's cgroups.
     pub enforcements: watch::Receiver<Enforcements>,
+    /// What is told about the collection of images.
+    pub image_news: mpsc::UnboundedReceiver<CollectionNews>,
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
 }
@@ -131,6 +134,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             () = cancel.cancelled() => return,
             Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
+            Some(news) = inputs.image_news.recv() => { state.take_image_news(&news); (false, None) }
             Some(write) = inputs.written.recv() => { recorded = state.record_write(&write); (false, None) }
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
@@ -140,10 +144,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.network.changed() => (state.take_network(&inputs.network.borrow_and_update()), None),
             Ok(()) = inputs.addresses.changed() => (false, None),
             Ok(()) = inputs.shutting_down.changed() => (false, None),
-            Ok(()) = inputs.enforcements.changed() => {
-                state.take_enforcements(&inputs.enforcements.borrow_and_update());
-                (false, None)
-            }
+            Ok(()) = inputs.enforcements.changed() => { state.take_enforcements(&inputs.enforcements.borrow_and_update()); (false, None) }
             () = tokio::time::sleep(state.until_next_change(Timestamp::now())) => (false, None),
         };
         (outputs.beat)();

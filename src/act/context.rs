@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::credential_provider::Providers;
@@ -15,6 +15,7 @@ use super::mount_tools::MountTools;
 use super::network_cache::NetworkCache;
 use super::projects::ProjectIds;
 use super::pull_records::PullRecords;
+use super::pulls::Pulls;
 use super::registry::DockerConfig;
 use super::turn::Turns;
 use super::user_ranges::PodUsers;
@@ -41,8 +42,8 @@ pub struct ActContext {
     pub runtime: Runtime,
     /// The cgroups of pods.
     pub cgroups: Cgroups,
-    /// One permit per image pull: a single one if `serializeImagePulls` is on, else `maxParallelImagePulls`.
-    pub pulls: Arc<Semaphore>,
+    /// The pulls of images: one at a time if `serializeImagePulls` is on, else `maxParallelImagePulls`.
+    pub pulls: Pulls,
     /// How many pods are worked on at once.
     pub turns: Turns,
     /// The files with the node's own registry credentials.

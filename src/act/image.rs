@@ -160,6 +160,9 @@ async fn pull(work: &Work<'_>, wanted: &Wanted<'_>, name: &str) -> Result<Presen
             permit
         }
     };
+    if !work.context.pulls.may_ask_registry(Instant::now()) {
+        return Err(failure(waiting::ERR_IMAGE_PULL, "pull QPS exceeded".to_owned()));
+    }
     let pulled = pull::pull(work.context, wanted.image, name, &offered).await?;
     // Size and user: without them the container is created as root's, as in the kubelet.
     let image = inspect(runtime, name).await?.unwrap_or_default();

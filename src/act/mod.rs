@@ -5,12 +5,13 @@
 //!
 //! - what a step is given and what it returns: `context`, `effect`, `failure`;
 //! - the steps: `container` (with `hook`, `image_mount`, `sub_path`, `symbol`, `user_mapping`), `hosts`, `image` (with `pull`,
-//!   [`credential_provider`], [`pull_records`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`,
+//!   [`credential_provider`], [`pull_records`], [`pulls`], [`registry`]), `pod_cgroup`, `pod_dir` (with `tree`), `post_start`,
 //!   `resize`, `sandbox` (with [`network_cache`]), `volume`;
 //! - what they share: `mount`, [`mount_tools`], [`user_ranges`], and where they wait: `endings`, [`files`], `off_thread`, [`turn`];
-//! - what belongs to no plan: [`kernel`], at the agent's start, [`projects`], which a start tidies up, [`requested_pull`]
+//! - what belongs to no pod's plan: [`collect`], [`kernel`], at the agent's start, [`projects`], which a start tidies up, [`requested_pull`]
 //!   (with `download`), and [`rotate`].
 
+pub mod collect;
 mod container;
 mod context;
 pub mod credential_provider;
@@ -36,6 +37,7 @@ mod post_start;
 pub mod projects;
 mod pull;
 pub mod pull_records;
+pub mod pulls;
 pub mod registry;
 pub mod requested_pull;
 mod resize;

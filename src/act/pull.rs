@@ -38,6 +38,7 @@ pub(super) async fn pull(
     offered: &[Credential],
 ) -> Result<Pulled, StepError> {
     let (records, images) = (&context.records, &context.counters.images);
+    let _under_way = context.pulls.begin(name);
     let intent = begin(context, image).await?;
     records.count(images).await;
     let began = Instant::now();

@@ -10,6 +10,7 @@ use super::tasks::Tasks;
 use crate::config::Config;
 use crate::cri::{self, Runtime};
 use crate::images::{self, SandboxImage};
+use crate::model::image_ref::full_name;
 use crate::model::node::{CgroupDriver, CgroupVersion};
 
 /// How long a start waits for a runtime that does not answer before it continues without its answers.
@@ -65,7 +66,11 @@ impl RuntimeAnswers {
 /// What provides the sandbox image, as far as the runtime has answered.
 pub(super) fn sandbox_image(config: &Config, asked: Option<&RuntimeAnswers>) -> SandboxImage {
     match (&config.images.pause, asked) {
-        (Some(_), _) => SandboxImage::Others,
+        (Some(name), _) => {
+            let told = asked.and_then(|answers| answers.sandbox_image.as_ref());
+            let names = [Some(name), told].into_iter().flatten();
+            SandboxImage::Others(names.map(|name| full_name(name)).collect())
+        }
         (None, Some(answers)) => SandboxImage::named(answers.sandbox_image.clone()),
         (None, None) => SandboxImage::Unknown,
     }

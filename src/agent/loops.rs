@@ -10,6 +10,8 @@ use super::tasks::Tasks;
 use super::values::Values;
 use crate::act::ActContext;
 use crate::counters::Counters;
+use crate::model::collection::{CollectionNews, Provided};
+use crate::model::image_work::CollectRequest;
 use crate::model::measured::Measured;
 use crate::model::memory::{Enforcements, Executed};
 use crate::model::mounted::MountedVolumes;
@@ -37,6 +39,8 @@ pub struct NodeParts {
     pub sandbox_image: String,
     /// Grows whenever an image was imported.
     pub imported: watch::Receiver<u64>,
+    /// The images that something on the node provides; `None` until that is known.
+    pub provided: watch::Receiver<Option<Arc<Provided>>>,
     /// The node's addresses, the primary first; those of `policy` and `settings` are not read.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// How often everything is listed even without an event.
@@ -51,6 +55,8 @@ pub(super) struct Channels {
     pub(super) written: mpsc::UnboundedReceiver<StatusWritten>,
     /// Grows whenever somebody had an image pulled.
     pub(super) pulled: watch::Receiver<u64>,
+    /// What people ask about images that nothing uses.
+    pub(super) collections: mpsc::Receiver<CollectRequest>,
 }
 
 /// What loop 1 and the API publisher send to loop 2.
@@ -61,6 +67,7 @@ struct Sent {
     outcomes: mpsc::UnboundedReceiver<Executed>,
     enforcements: watch::Receiver<Enforcements>,
     mounted: watch::Receiver<Arc<MountedVolumes>>,
+    image_news: mpsc::UnboundedReceiver<CollectionNews>,
 }
 
 /// Spawns both.
@@ -73,6 +80,7 @@ pub(super) fn spawn(
 ) {
     let (outcomes_in, outcomes) = mpsc::unbounded_channel();
     let (enforcements_in, enforcements) = watch::channel(Enforcements::default());
+    let (image_news_in, image_news) = mpsc::unbounded_channel();
     let policy = Arc::new(parts.policy);
     let capacity = parts.machine.capacity(&parts.measured.nodefs);
     let (mounted, left_volumes) = (parts.act.csi.mounted(), parts.act.csi.left());
@@ -90,10 +98,12 @@ pub(super) fn spawn(
         shutdown: values.shutdown.0.clone(),
         wanted: values.wanted.0.clone(),
         outcomes: outcomes_in,
+        image_news: image_news_in,
         beat: Box::new(move || beat.beat()),
     };
     let counts = (parts.imported, channels.pulled, left_volumes);
-    let inputs = reconcile_inputs(values, counts, parts.addresses.clone());
+    let images = (parts.provided, channels.collections);
+    let inputs = reconcile_inputs(values, counts, images, parts.addresses.clone());
     tasks.spawn(
         "reconcile",
         reconcile::run(inputs, rooms, outputs, tasks.cancel.clone()),
@@ -105,6 +115,7 @@ pub(super) fn spawn(
         outcomes,
         enforcements,
         mounted,
+        image_news,
     };
     let facts = report::Facts {
         policy: policy.clone(),
@@ -122,6 +133,10 @@ pub(super) fn spawn(
 fn reconcile_inputs(
     values: &Values,
     (imported, pulled, left_volumes): (watch::Receiver<u64>, watch::Receiver<u64>, watch::Receiver<u64>),
+    (provided, collections): (
+        watch::Receiver<Option<Arc<Provided>>>,
+        mpsc::Receiver<CollectRequest>,
+    ),
     addresses: watch::Receiver<Arc<[IpAddr]>>,
 ) -> reconcile::ReconcileInputs {
     reconcile::ReconcileInputs {
@@ -137,6 +152,8 @@ fn reconcile_inputs(
         shutting_down: values.shutting_down.1.clone(),
         measured: values.measured.1.clone(),
         pods_use: values.pods_use.1.clone(),
+        provided,
+        collections,
     }
 }
 
@@ -160,6 +177,7 @@ fn spawn_report(
         network: values.network.1.clone(),
         shutting_down: values.shutting_down.1.clone(),
         enforcements: sent.enforcements,
+        image_news: sent.image_news,
         addresses: sent.addresses,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);

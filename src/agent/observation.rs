@@ -87,9 +87,16 @@ fn spawn_rotation(tasks: &mut Tasks, config: &Config, values: &Values, runtime: 
 const LONGEST_UNMEASURED: Duration = Duration::from_secs(10);
 
 /// Measures this machine from now on.
-pub(super) fn spawn_measuring(tasks: &mut Tasks, config: &Config, values: &Values, places: Places) {
+pub(super) fn spawn_measuring(
+    tasks: &mut Tasks,
+    config: &Config,
+    values: &Values,
+    runtime: Runtime,
+    places: Places,
+) {
     let measuring = Measuring {
         places,
+        runtime,
         every: config.node.status_update.min(LONGEST_UNMEASURED),
         policy: config.eviction_policy(),
         wanted: values.wanted.1.clone(),

@@ -26,7 +26,7 @@ use crate::counters::Counters;
 use crate::cri::Runtime;
 use crate::model::changes::{ChangeRequests, changes};
 use crate::model::event::Event;
-use crate::model::image_work::{ImageWorker, ImportRequest, PullRequest, image_worker};
+use crate::model::image_work::{CollectRequest, ImageWorker, ImportRequest, PullRequest, image_worker};
 use crate::model::measured::Measured;
 use crate::model::memory::Memory;
 use crate::model::pod::Desired;
@@ -51,6 +51,7 @@ pub struct Wiring {
     /// What people ask of images, until the rooms that do it take it.
     pulls: Option<mpsc::Receiver<PullRequest>>,
     pub(super) imports: Option<mpsc::Receiver<ImportRequest>>,
+    collections: Option<mpsc::Receiver<CollectRequest>>,
     /// The events, until it is known whether there is an API server to publish them to.
     events: Option<mpsc::UnboundedReceiver<Event>>,
     /// The statuses that the API server has taken, until loop 2 receives them.
@@ -74,6 +75,7 @@ impl Wiring {
             requests: Some(requests),
             pulls: Some(image_requests.pulls),
             imports: Some(image_requests.imports),
+            collections: Some(image_requests.collections),
             events: Some(events),
             written: Some(written),
         }
@@ -135,10 +137,12 @@ impl Wiring {
             let pulling = requested_pull::run(pulls, parts.act.clone(), pulled_in, tasks.cancel.clone());
             tasks.spawn("requested pulls", pulling);
         }
+        let collections = self.collections.take();
         let channels = Channels {
             observe: handle,
             written,
             pulled,
+            collections: collections.unwrap_or_else(|| mpsc::channel(1).1),
         };
         loops::spawn(tasks, values, parts, channels, (&self.health, counters));
         if let Some(collector) = &config.traces {

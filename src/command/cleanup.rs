@@ -12,11 +12,12 @@ use std::{fmt, io};
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::projects::{Assignment, ProjectIds};
 use crate::act::pull_records::PullRecords;
+use crate::act::pulls::Pulls;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::user_ranges::PodUsers;
@@ -164,7 +165,7 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
     ActContext {
         runtime: runtime.clone(),
         cgroups: cgroups.clone(),
-        pulls: Arc::new(Semaphore::new(1)),
+        pulls: Pulls::new(Some(1), None),
         turns: Turns::of_machine(),
         docker_config: DockerConfig::default(),
         providers: Default::default(),

@@ -68,17 +68,7 @@ impl Client {
 
     /// Requests an object.
     pub async fn object<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let body = self
-            .ask(path)
-            .await?
-            .into_body()
-            .collect()
-            .await
-            .map_err(broken_off)?;
-        // Via a plain JSON value: the deserializers of Kubernetes' types are large, and would be instantiated once more
-        // for each input format.
-        let value: serde_json::Value = serde_json::from_slice(&body.to_bytes()).map_err(broken_off)?;
-        T::deserialize(value).map_err(broken_off)
+        read(self.ask(path).await?).await
     }
 
     /// Sends JSON.
@@ -87,6 +77,14 @@ impl Client {
         accepted(self.send(request, path, Full::<Bytes>::from(body)).await?)
             .await
             .map(|_| ())
+    }
+
+    /// Asks for something to be done, and reads what became of it.
+    pub async fn result<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let response = self
+            .send(Request::post(path), path, Full::<Bytes>::default())
+            .await?;
+        read(accepted(response).await?).await
     }
 
     /// Requests a stream.
@@ -185,6 +183,14 @@ impl Chunks {
         }
         Ok(None)
     }
+}
+
+async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, ClientError> {
+    let body = response.into_body().collect().await.map_err(broken_off)?;
+    // Via a plain JSON value: the deserializers of Kubernetes' types are large, and would be instantiated once more for each
+    // input format.
+    let value: serde_json::Value = serde_json::from_slice(&body.to_bytes()).map_err(broken_off)?;
+    T::deserialize(value).map_err(broken_off)
 }
 
 async fn accepted(response: Response<Incoming>) -> Result<Response<Incoming>, ClientError> {

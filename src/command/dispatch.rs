@@ -15,8 +15,8 @@ use super::table::printable;
 use super::top::state::Containers;
 use super::{
     CommandError, attach, beside, check, cleanup, completions, copy, debug, describe, doctor, events, exec,
-    get, get_volumes, image_work, images, join, kubeconfig, logs, options, peer, port_forward, reset, start,
-    terminal, timeline, top, version,
+    get, get_volumes, image_work, images, join, kubeconfig, logs, options, peer, port_forward, prune, reset,
+    start, terminal, timeline, top, version,
 };
 use crate::cli::{self, Cli, Command};
 use crate::config::Role;
@@ -114,11 +114,14 @@ fn of_images(client: &Client, command: Command) -> anyhow::Result<ExitCode> {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     match command {
         Command::Images(asked) => {
-            let form = match asked.output {
-                None => images::Form::Table,
-                Some(cli::images::Output::Json) => images::Form::Json,
-            };
-            wait(images::run(client, form, &mut out))
+            let (form, now) = (options::images_form(asked.output), Timestamp::now());
+            match asked.verb.map(options::prune_options) {
+                None => wait(images::run(client, form, now, &mut out)),
+                Some(options) => finish(async {
+                    let mut input = io::stdin().lock();
+                    prune::run(client, options, now, &mut input, &mut out).await
+                }),
+            }
         }
         Command::Pull(asked) => {
             let shown = shown_of_work(asked.quiet);

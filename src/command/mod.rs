@@ -43,6 +43,7 @@ pub mod peer;
 pub mod port_forward;
 mod outline;
 pub mod progress;
+pub mod prune;
 mod signals;
 mod table;
 mod terminal;

@@ -2,7 +2,8 @@
 
 use super::progress::Progress;
 use super::{
-    attach, check, copy, debug, describe, events, exec, get, get_volumes, logs, port_forward, timeline,
+    attach, check, copy, debug, describe, events, exec, get, get_volumes, images, logs, port_forward, prune,
+    timeline,
 };
 use crate::cli::{self, Described, Output, Resource};
 
@@ -134,6 +135,29 @@ pub(super) fn copy_options(asked: cli::copy::Cp, progress: Progress) -> copy::Op
             false => copy::Ownership::Preserved,
         },
         progress,
+    }
+}
+
+pub(super) fn images_form(asked: Option<cli::images::Output>) -> images::Form {
+    match asked {
+        None => images::Form::Table,
+        Some(cli::images::Output::Wide) => images::Form::Wide,
+        Some(cli::images::Output::Json) => images::Form::Json,
+    }
+}
+
+pub(super) fn prune_options(asked: cli::images::Verb) -> prune::Options {
+    let cli::images::Verb::Prune(asked) = asked;
+    prune::Options {
+        mode: match (asked.dry_run, asked.yes) {
+            (true, _) => prune::Mode::DryRun,
+            (false, true) => prune::Mode::Remove,
+            (false, false) => prune::Mode::Ask,
+        },
+        ended_pods: match asked.ended_pods {
+            true => prune::EndedPods::Cleared,
+            false => prune::EndedPods::Kept,
+        },
     }
 }
 

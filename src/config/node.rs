@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::{Config, Enforce, Eviction, gates};
 use crate::model::eviction::{EvictionPolicy, EvictionThreshold, Signal};
+use crate::model::image_policy::ImagePolicy;
 use crate::model::memory_rules::{MemoryQos, MemoryRules};
 use crate::model::node::{CgroupDriver, CgroupLayout, CgroupVersion, MachineFacts, NodePolicy, NodeSettings};
 use crate::model::pod::DnsConfig;
@@ -236,6 +237,12 @@ impl Config {
             masked_paths: facts.thermal_throttle.clone(),
             republish: self.member.refresh,
             shutdown: self.shutdown.clone(),
+            images: ImagePolicy {
+                high_percent: self.images.gc_high_percent,
+                low_percent: self.images.gc_low_percent,
+                min_age: self.images.gc_min_age,
+                max_age: self.images.gc_max_age,
+            },
             eviction: self.eviction_policy(),
         }
     }

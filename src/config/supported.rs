@@ -24,7 +24,6 @@ pub(super) enum Class {
 
 use Class::{Harmless, Meaningless, Refused, Supported};
 
-const NOT_COLLECTED: &str = "images are not garbage-collected; none is lost";
 const NOT_PINNED: &str = "no container has CPUs of its own: cpuManagerPolicy is none";
 const NOT_ALIGNED: &str = "nothing is aligned: topologyManagerPolicy is none";
 const NO_URL: &str = "no manifest is read from a URL: staticPodURL is rejected";
@@ -57,14 +56,8 @@ pub(super) const KEYS: &[(&str, Class)] = &[
     ("serverTLSBootstrap", Supported),
     ("authentication", Supported),
     ("authorization", Supported),
-    (
-        "registryPullQPS",
-        Harmless("it limits how fast images are pulled, not who may pull them"),
-    ),
-    (
-        "registryBurst",
-        Harmless("it limits how fast images are pulled, not who may pull them"),
-    ),
+    ("registryPullQPS", Supported),
+    ("registryBurst", Supported),
     ("imagePullCredentialsVerificationPolicy", Supported),
     ("preloadedImagesVerificationAllowlist", Supported),
     ("eventRecordQPS", Supported),
@@ -83,10 +76,10 @@ pub(super) const KEYS: &[(&str, Class)] = &[
     ("nodeStatusUpdateFrequency", Supported),
     ("nodeStatusReportFrequency", Supported),
     ("nodeLeaseDurationSeconds", Supported),
-    ("imageMinimumGCAge", Harmless(NOT_COLLECTED)),
-    ("imageMaximumGCAge", Harmless(NOT_COLLECTED)),
-    ("imageGCHighThresholdPercent", Harmless(NOT_COLLECTED)),
-    ("imageGCLowThresholdPercent", Harmless(NOT_COLLECTED)),
+    ("imageMinimumGCAge", Supported),
+    ("imageMaximumGCAge", Supported),
+    ("imageGCHighThresholdPercent", Supported),
+    ("imageGCLowThresholdPercent", Supported),
     ("volumeStatsAggPeriod", Supported),
     ("kubeletCgroups", Supported),
     (

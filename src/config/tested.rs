@@ -245,4 +245,25 @@ pub(super) const TESTED: &[(&str, &str)] = &[
         "localStorageCapacityIsolation",
         "a_pod_that_exceeds_its_limit_of_the_disk_goes",
     ),
+    ("imageMinimumGCAge", "what_has_come_a_moment_ago_stays"),
+    (
+        "imageMaximumGCAge",
+        "old_images_go_once_the_agent_has_run_for_that_long",
+    ),
+    (
+        "imageGCHighThresholdPercent",
+        "where_the_disk_is_nearly_full_unused_images_go_until_there_is_room",
+    ),
+    (
+        "imageGCLowThresholdPercent",
+        "where_the_disk_is_nearly_full_unused_images_go_until_there_is_room",
+    ),
+    (
+        "registryPullQPS",
+        "pulls_beyond_the_registrys_limit_are_refused_in_the_kubelets_words",
+    ),
+    (
+        "registryBurst",
+        "pulls_beyond_the_registrys_limit_are_refused_in_the_kubelets_words",
+    ),
 ];

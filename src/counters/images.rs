@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::buckets;
 use super::family::{Counter, Distribution, Family, Gauge, Head, Label};
+use crate::model::collection::CollectionCause;
 use crate::model::pod::PullPolicy;
 
 const MIB: u64 = 1 << 20;
@@ -46,11 +47,20 @@ pub struct Images {
     ensured: Counter<3>,
     pull_seconds: Distribution<1>,
     checks: Counter<1>,
+    collected: Counter<1>,
     volumes: Counter<0>,
     volume_mounts: Counter<0>,
     volume_mount_errors: Counter<0>,
     intents: Gauge<0>,
     records: Gauge<0>,
+}
+
+fn collected() -> Counter<1> {
+    Counter::new(Head {
+        name: "kubelet_image_garbage_collected_total",
+        help: "How many images were removed because nothing used them, by whether that was for their age or to make room.",
+        labels: ["reason"],
+    })
 }
 
 impl Default for Images {
@@ -89,6 +99,7 @@ impl Default for Images {
                 help: "How often it was checked whether a pod may use an image that is present, by the result.",
                 labels: ["result"],
             }),
+            collected: collected(),
             volumes: counter(
                 "kubelet_image_volume_requested_total",
                 "How many images containers were to mount as volumes.",
@@ -144,6 +155,11 @@ impl Images {
         self.checks.count([result.into()]);
     }
 
+    /// An unused image was removed.
+    pub fn collected(&self, why: CollectionCause) {
+        self.collected.count([why.as_str().into()]);
+    }
+
     /// A container was to be created that mounts so many volumes that are images, with so many mounts.
     pub fn mounted(&self, volumes: usize, mounts: usize, failed: bool) {
         let count = |number| u64::try_from(number).unwrap_or(u64::MAX);
@@ -166,6 +182,7 @@ impl Images {
             &self.ensured,
             &self.pull_seconds,
             &self.checks,
+            &self.collected,
             &self.volumes,
             &self.volume_mounts,
             &self.volume_mount_errors,

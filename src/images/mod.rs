@@ -15,7 +15,7 @@ pub mod pause;
 mod store;
 mod requested;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cri::Runtime;
 use crate::model::backoff::Doubling;
+use crate::model::collection::Provided;
 use crate::model::image_ref::full_name;
 use crate::model::image_work::ImportRequest;
 use import::{Imported, OnSent};
@@ -79,8 +80,8 @@ const UNTOLD: [&str; 3] = [
 pub enum SandboxImage {
     /// The agent, under each of these names.
     Ours(Vec<String>),
-    /// It is configured, so something else provides it.
-    Others,
+    /// It is configured under this name, so something else provides it.
+    Others(Vec<String>),
     /// The runtime, which has the name, has not answered yet.
     Unknown,
 }
@@ -101,6 +102,9 @@ pub struct Importer {
     sandbox: SandboxImage,
     store: Store,
     seen: HashMap<PathBuf, Seen>,
+    /// The names of the images of each archive that is there and can be read.
+    names: BTreeMap<PathBuf, Vec<String>>,
+    provided: watch::Sender<Option<Arc<Provided>>>,
 }
 
 /// What remains to do after a scan.
@@ -128,9 +132,17 @@ impl Importer {
                 sandbox,
                 store,
                 seen: HashMap::new(),
+                names: BTreeMap::new(),
+                provided: watch::channel(None).0,
             },
             counter,
         )
+    }
+
+    /// The images that the archives of the directory contain, and those that sandboxes are made of; `None` until the
+    /// archives have been read.
+    pub fn provided(&self) -> watch::Receiver<Option<Arc<Provided>>> {
+        self.provided.subscribe()
     }
 
     /// Imports the archives that people send, until canceled.
@@ -204,7 +216,9 @@ impl Importer {
                 }
             }
         }
-        for (path, now) in archives(&self.directory) {
+        let there = archives(&self.directory);
+        self.forget_all_but(&there);
+        for (path, now) in there {
             if self.seen.get(&path) == Some(&now) {
                 continue;
             }
@@ -217,6 +231,7 @@ impl Importer {
                 }
                 Err(Failure::Archive(error)) => {
                     tracing::warn!(archive = %path.display(), %error, "image archive rejected; replace or remove it");
+                    self.names.remove(&path);
                     self.seen.insert(path, now);
                 }
                 Err(Failure::Import(error)) => {
@@ -225,7 +240,32 @@ impl Importer {
                 }
             }
         }
+        self.publish_provided();
         scanned
+    }
+
+    /// An archive that comes back is imported again.
+    fn forget_all_but(&mut self, there: &[(PathBuf, Seen)]) {
+        let is_there = |path: &PathBuf| there.iter().any(|(known, _)| known == path);
+        self.seen.retain(|path, _| is_there(path));
+        self.names.retain(|path, _| is_there(path));
+    }
+
+    fn publish_provided(&self) {
+        let provided = Provided {
+            sandbox: match &self.sandbox {
+                SandboxImage::Ours(names) | SandboxImage::Others(names) => names.iter().cloned().collect(),
+                SandboxImage::Unknown => Default::default(),
+            },
+            archives: self.names.values().flatten().cloned().collect(),
+        };
+        self.provided.send_if_modified(|before| {
+            let is_news = before.as_deref() != Some(&provided);
+            if is_news {
+                *before = Some(Arc::new(provided));
+            }
+            is_news
+        });
     }
 
     /// Imports the built-in sandbox image unless the runtime has an image of that name.
@@ -248,7 +288,7 @@ impl Importer {
     }
 
     /// Imports one archive; returns how many of its images were new.
-    async fn import_archive(&self, path: &Path) -> Result<u64, Failure> {
+    async fn import_archive(&mut self, path: &Path) -> Result<u64, Failure> {
         let begun = std::time::Instant::now();
         let (file, scratch) = (path.to_owned(), self.store.scratch.clone());
         let opened =
@@ -256,6 +296,12 @@ impl Importer {
         let archive = opened
             .expect("opening an archive does not panic")
             .map_err(Failure::Archive)?;
+        let names = archive.images.iter().flat_map(|image| image.names.clone());
+        // Before the import: until it is complete, nothing of it is removed either.
+        self.names.insert(path.to_owned(), names.collect());
+        if self.provided.borrow().is_some() {
+            self.publish_provided();
+        }
         let mut new = 0;
         let _turn = self.store.turn().await;
         for image in &archive.images {

@@ -1,10 +1,12 @@
-//! Requests to pull and to import images, from those who ask (`gantry pull`, `gantry import`) to the rooms that do it. A
+//! Requests to pull, to import and to remove images, from those who ask (`gantry pull`, `gantry import`, `gantry images`)
+//! to the rooms that do it. A
 //! caller that no longer waits has canceled its request.
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::asking::{Answer, Asker, Stopping, asker};
+use super::collection::{Collected, SurveyedImage};
 use super::image_progress::Progress;
 
 /// Why an image was not pulled or imported.
@@ -64,11 +66,23 @@ pub struct ImportRequest {
     pub answer: Answer<Vec<Arrived>, NotDone>,
 }
 
-/// Pulls and imports images.
+/// A request about images that nothing uses.
+#[derive(Debug)]
+pub enum CollectRequest {
+    /// What the agent knows of each image: those that may be removed in their order, then the others.
+    Survey(Answer<Vec<SurveyedImage>, NotDone>),
+    /// To remove all images that may be removed.
+    Prune(Answer<Collected, NotDone>),
+    /// As for lack of room: before that, to remove the containers of pods that have ended.
+    Reclaim(Answer<Collected, NotDone>),
+}
+
+/// Pulls, imports and removes images.
 #[derive(Debug, Clone)]
 pub struct ImageWorker {
     pulls: Asker<PullRequest>,
     imports: Asker<ImportRequest>,
+    collections: Asker<CollectRequest>,
 }
 
 impl ImageWorker {
@@ -97,6 +111,21 @@ impl ImageWorker {
         };
         self.imports.ask(request).await
     }
+
+    /// What the agent knows of each image.
+    pub async fn survey(&self) -> Result<Vec<SurveyedImage>, NotDone> {
+        self.collections.ask(CollectRequest::Survey).await
+    }
+
+    /// Removes all images that may be removed. Dropping this does not cancel it.
+    pub async fn prune(&self) -> Result<Collected, NotDone> {
+        self.collections.ask(CollectRequest::Prune).await
+    }
+
+    /// The same, as for lack of room: before that, the containers of pods that have ended are removed.
+    pub async fn reclaim(&self) -> Result<Collected, NotDone> {
+        self.collections.ask(CollectRequest::Reclaim).await
+    }
 }
 
 /// The requests, for the rooms that carry them out.
@@ -106,15 +135,24 @@ pub struct ImageRequests {
     pub pulls: mpsc::Receiver<PullRequest>,
     /// Imports.
     pub imports: mpsc::Receiver<ImportRequest>,
+    /// Removals.
+    pub collections: mpsc::Receiver<CollectRequest>,
 }
 
 /// The two ends.
 pub fn image_worker() -> (ImageWorker, ImageRequests) {
     let (pulls, pull_requests) = asker();
     let (imports, import_requests) = asker();
+    let (collections, collect_requests) = asker();
     let requests = ImageRequests {
         pulls: pull_requests,
         imports: import_requests,
+        collections: collect_requests,
     };
-    (ImageWorker { pulls, imports }, requests)
+    let worker = ImageWorker {
+        pulls,
+        imports,
+        collections,
+    };
+    (worker, requests)
 }

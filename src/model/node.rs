@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::cpu_list::CpuList;
 use super::eviction::EvictionPolicy;
+use super::image_policy::ImagePolicy;
 use super::measured::FsUsage;
 use super::memory_rules::MemoryRules;
 use super::pod::{DnsConfig, PodName, PodUid};
@@ -91,6 +92,8 @@ pub struct NodePolicy {
     pub shutdown: ShutdownPeriods,
     /// When pods have to make room.
     pub eviction: EvictionPolicy,
+    /// When unused images are removed.
+    pub images: ImagePolicy,
 }
 
 impl NodePolicy {

@@ -342,6 +342,14 @@ pub struct ObservedImage {
     pub pinned: bool,
 }
 
+impl ObservedImage {
+    /// What the runtime calls it: its ID, and its names with tags and with digests.
+    pub fn ways(&self) -> impl Iterator<Item = &str> {
+        let names = self.tags.iter().chain(&self.digests);
+        names.chain([&self.id]).map(String::as_str)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

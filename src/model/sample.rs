@@ -226,6 +226,7 @@ pub(crate) fn policy() -> NodePolicy {
                 period: Duration::from_secs(seconds),
             }
         })),
+        images: Default::default(),
     }
 }
 

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::machine::{self, MachineError};
 use crate::cgroup::{Cgroups, MemoryNotice};
+use crate::cri::Runtime;
 use crate::model::eviction::{EvictionPolicy, Signal, Starved};
-use crate::model::measured::{Available, DiskLayout};
-use crate::model::measured::{FsUsage, Measured};
+use crate::model::measured::{Available, DiskLayout, FsUsage, Measured};
 use crate::model::pods_use::Wanted;
 use crate::model::resources::Bytes;
 
@@ -31,6 +31,9 @@ const BYTES_PER_SECOND: i64 = 2 << 30;
 const INODES_PER_SECOND: i64 = 200_000;
 /// Processes, likewise.
 const PROCESSES_PER_SECOND: i64 = 20_000;
+
+/// How long a measurement waits for the runtime to say where its images are.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to measure.
 #[derive(Clone)]
@@ -88,6 +91,8 @@ impl Places {
 pub struct Measuring {
     /// Where.
     pub places: Places,
+    /// Asked where its images are while that is not known.
+    pub runtime: Runtime,
     /// How often at least.
     pub every: Duration,
     /// The thresholds that must not be crossed unnoticed.
@@ -120,6 +125,7 @@ impl Measuring {
                 Ok(()) = self.wanted.changed() => {}
                 () = notices.given() => tokio::time::sleep_until(last.min(Instant::now()) + SHORTEST / 2).await,
             }
+            self.ask_where().await;
             let places = self.places.clone();
             let measured = tokio::task::spawn_blocking(move || places.measure()).await;
             let now = Instant::now();
@@ -141,6 +147,15 @@ impl Measuring {
                 }
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Asks a runtime that did not answer at the start.
+    async fn ask_where(&mut self) {
+        if self.places.images.is_none()
+            && let Ok(dirs) = tokio::time::timeout(PATIENCE, self.runtime.disk_dirs()).await
+        {
+            (self.places.images, self.places.containers) = dirs;
         }
     }
 

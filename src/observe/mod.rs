@@ -49,6 +49,6 @@ pub async fn run(
     tokio::select! {
         () = cancel.cancelled() => {}
         () = events::subscribe(&runtime, events_in) => {}
-        () = observer.run(events, inbox.requests, inbox.news) => {}
+        () = observer.run(events, inbox) => {}
     }
 }

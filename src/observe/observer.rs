@@ -6,15 +6,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::due::Due;
 use super::log_numbers::LogNumbers;
 use super::out_of_memory::OutOfMemory;
 use super::pod_files::PodFiles;
-use super::request::{ProbeUpdate, Request};
+use super::request::{Inbox, ProbeUpdate, Request};
 use super::settings::Settings;
 use super::termination::Directories;
 use super::world::{Changes, World};
@@ -60,6 +59,7 @@ pub(super) struct Observer {
     pod_files: PodFiles,
     logs: LogNumbers,
     waiting: Vec<Request>,
+    waiting_for_images: Vec<oneshot::Sender<()>>,
     events: Events,
     next_relist: Instant,
     /// When everything was read last.
@@ -90,6 +90,7 @@ impl Observer {
             due: Due::default(),
             health: HashMap::new(),
             waiting: Vec::new(),
+            waiting_for_images: Vec::new(),
             events: Events::Missing,
             next_relist: now,
             listed: None,
@@ -99,17 +100,21 @@ impl Observer {
         }
     }
 
-    pub(super) async fn run(
-        mut self,
-        mut events: mpsc::Receiver<Event>,
-        mut requests: mpsc::UnboundedReceiver<Request>,
-        mut news: mpsc::UnboundedReceiver<ProbeUpdate>,
-    ) {
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>, inbox: Inbox) {
+        let Inbox {
+            mut requests,
+            mut images,
+            mut news,
+        } = inbox;
         loop {
             // The receivers keep what was not taken.
             tokio::select! {
                 Some(event) = events.recv() => self.note(event),
                 Some(request) = requests.recv() => self.waiting.push(request),
+                Some(waits) = images.recv() => {
+                    self.next_images = Instant::now();
+                    self.waiting_for_images.push(waits);
+                }
                 Some(first) = news.recv() => {
                     self.take_probe_updates(first, &mut news);
                     // Nothing was read, and nothing has to be.
@@ -175,20 +180,18 @@ impl Observer {
         if !relist && !self.reachable() {
             return Ok(());
         }
-        let health = if relist {
-            Some(self.read_health().await?)
-        } else {
-            None
+        let health = match relist {
+            true => Some(self.read_health().await?),
+            false => None,
         };
-        let images = if now >= self.next_images {
-            self.read_images(now).await?
-        } else {
-            None
+        let reads_images = now >= self.next_images;
+        let images = match reads_images {
+            true => self.read_images(now).await?,
+            false => None,
         };
-        let reading = if relist {
-            Reading::Everything
-        } else {
-            self.reading(now).await?
+        let reading = match relist {
+            true => Reading::Everything,
+            false => self.reading(now).await?,
         };
         let began = Instant::now();
         let changes = match &reading {
@@ -216,6 +219,7 @@ impl Observer {
         if changed {
             self.out.send_replace(Arc::new(self.snapshot.clone()));
         }
+        self.answer_for_images(reads_images);
         let names = match &reading {
             Reading::Everything => None,
             Reading::Names(names) => Some(names.len()),
@@ -227,20 +231,6 @@ impl Observer {
         }
         self.due.settle(|id| self.world.seen(id), now, Instant::now());
         Ok(())
-    }
-
-    fn count(&mut self, reading: &Reading, began: Instant) {
-        let (listing, at) = (&self.settings.counters.listing, Timestamp::now());
-        match reading {
-            Reading::Everything => {
-                let since = self.listed.replace(began).map(|before| began - before);
-                listing.listed(began.elapsed(), since, at);
-            }
-            Reading::Names(names) => {
-                let pods = u32::try_from(names.len()).unwrap_or(u32::MAX);
-                listing.read(began.elapsed(), pods, at);
-            }
-        }
     }
 
     fn relist_period(&self) -> Duration {
@@ -382,6 +372,8 @@ impl Observer {
         }
         self.due.clear();
         self.next_relist = Instant::now() + RELIST_OFTEN;
+        // They may have been read, and not published.
+        self.next_images = Instant::now();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests to the observer: to read a pod again, and to take in the result of a probe.
+//! Requests to the observer: to read a pod or the images again, and to take in the result of a probe.
 
 use std::future::Future;
 
@@ -12,6 +12,7 @@ use crate::model::probe::ProbeKind;
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::UnboundedSender<Request>,
+    images: mpsc::UnboundedSender<oneshot::Sender<()>>,
     news: mpsc::UnboundedSender<ProbeUpdate>,
 }
 
@@ -19,6 +20,7 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Inbox {
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
+    pub(super) images: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
     pub(super) news: mpsc::UnboundedReceiver<ProbeUpdate>,
 }
 
@@ -37,13 +39,16 @@ pub struct Stopped;
 /// The two ends of the requests.
 pub fn requests() -> (Handle, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
+    let (images, images_out) = mpsc::unbounded_channel();
     let (news, news_out) = mpsc::unbounded_channel();
     let handle = Handle {
         requests: sender,
+        images,
         news,
     };
     let inbox = Inbox {
         requests: receiver,
+        images: images_out,
         news: news_out,
     };
     (handle, inbox)
@@ -69,6 +74,16 @@ impl Handle {
             sent.map_err(|_| Stopped)?;
             read.await.map_err(|_| Stopped)
         }
+    }
+}
+
+impl Handle {
+    /// Has the images listed again; ready when a snapshot with those is published, which is never while the runtime does
+    /// not answer.
+    pub async fn refresh_images(&self) -> Result<(), Stopped> {
+        let (done, read) = oneshot::channel();
+        self.images.send(done).map_err(|_| Stopped)?;
+        read.await.map_err(|_| Stopped)
     }
 }
 

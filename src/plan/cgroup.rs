@@ -523,6 +523,7 @@ mod tests {
             republish: Duration::from_secs(60),
             shutdown: Default::default(),
             eviction: Default::default(),
+            images: Default::default(),
         }
     }
 

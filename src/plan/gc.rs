@@ -61,6 +61,21 @@ pub(super) fn stages(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<
     ]
 }
 
+/// Removes all that the runtime has of a pod that has ended for good: for lack of room, also what people could still look at
+/// (`DeleteAllUnusedContainers` in `pkg/kubelet/container/container_gc.go`).
+pub(super) fn ended(pod: &Pod, seen: &ObservedPod, policy: &NodePolicy) -> Vec<Vec<Step>> {
+    let containers = seen.containers.iter();
+    let removals = containers.map(|instance| teardown::remove_container(&pod.name, instance, policy));
+    let sandboxes = || seen.sandboxes.iter();
+    let mut stages = vec![
+        removals.collect::<Vec<_>>(),
+        sandboxes().map(teardown::stop_sandbox).collect(),
+        sandboxes().map(teardown::remove_sandbox).collect(),
+    ];
+    stages.retain(|stage| !stage.is_empty());
+    stages
+}
+
 /// Whether an instance was created and is about to be started: the newest of its name, in the current sandbox, of the
 /// current definition.
 pub(super) fn will_start(pod: &Pod, seen: &ObservedPod, instance: &ObservedContainer) -> bool {

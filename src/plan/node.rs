@@ -10,12 +10,18 @@
 //! A critical pod that lacks room waits until others have ended for it: [`Verdict::Waits`] names them, and
 //! [`end_for_critical`] notes their end in the memory.
 //!
-//! Decisions of the same kind belong here: collection of images (a list of images beside [`NodePlan::cgroups`]), and the
-//! ledger of exclusive CPUs, memory and devices (beside [`NodeDecisions::allotting`]).
+//! What is to be removed of unused images, and of the containers of ended pods, is [`NodePlan::collect`]; [`finish`] takes
+//! in what that brought.
+//!
+//! Decisions of the same kind belong here: the ledger of exclusive CPUs, memory and devices (beside
+//! [`NodeDecisions::allotting`]).
 
 mod admission;
 mod apply;
+mod collected;
 mod evict;
+mod image_names;
+mod images;
 mod occupants;
 mod preempt;
 mod pressure;
@@ -32,7 +38,10 @@ use jiff::Timestamp;
 
 pub use admission::{Preemption, Verdict, Verdicts};
 pub use apply::{Applied, apply, end, end_for_critical};
+pub use collected::finish;
 pub use evict::{Evicted, EvictionPlan, Evictions};
+pub use image_names::is_named;
+pub use images::{ImageRecords, survey};
 pub use preempt::may_displace;
 pub use resize::{ResizeVerdict, resize};
 pub use shutdown::{Shutdown, ShutdownPlan, resume};
@@ -42,6 +51,7 @@ use super::cgroup;
 use super::reserved::reserved_cgroups;
 use crate::model::allocation;
 use crate::model::api::ApiNode;
+use crate::model::collection::{Collected, Collection, CollectionNews, Provided};
 use crate::model::measured::Measured;
 use crate::model::memory::{Memory, Outlook, PodMemory, Remains};
 use crate::model::node::{NodeLimits, NodePolicy};
@@ -72,6 +82,8 @@ pub struct NodeView<'a> {
     pub pods_use: &'a PodsUse,
     /// How much there is.
     pub limits: &'a NodeLimits,
+    /// The images that something on the node provides; `None` until that is known.
+    pub provided: Option<&'a Provided>,
     /// The node's configuration.
     pub policy: &'a NodePolicy,
 }
@@ -91,6 +103,17 @@ pub struct NodeDecisions {
     pub shutdown: Option<Shutdown>,
     /// How far evictions have come.
     pub evictions: Evictions,
+    /// When images were there and used.
+    pub images: ImageRecords,
+    /// Since when the node lacks room, so that everything that is unused is removed: dead containers of ended pods, then
+    /// images. Whoever decides that sets it; it is over when [`NodeDecisions::collected`] is later.
+    pub reclaim_wanted: Option<Timestamp>,
+    /// Since when a person wants all unused images removed.
+    pub prune_wanted: Option<Timestamp>,
+    /// What is being removed.
+    pub collecting: Option<Arc<Collection>>,
+    /// What the last removal for lack of room brought.
+    pub collected: Option<Collected>,
 }
 
 impl NodeDecisions {
@@ -127,6 +150,12 @@ pub struct NodePlan {
     pub shutdown: Option<ShutdownPlan>,
     /// What the node is short of, and which pods make room.
     pub evictions: EvictionPlan,
+    /// What is to be removed to make room; `None` while something is being removed.
+    pub collect: Option<Collection>,
+    /// What is remembered of images from now on.
+    pub images: ImageRecords,
+    /// What the node's events tell about the images' file system.
+    pub image_news: Vec<CollectionNews>,
     /// When the plan changes though nothing else does.
     pub wake_at: Option<Timestamp>,
 }
@@ -151,16 +180,25 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     };
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
+    let images = view.images(now);
     let overdue_at = verdicts.as_ref().and_then(|verdicts| verdicts.changes_at);
     let deferred_until = view.deferred_until(decided);
-    let changes = [deferred_until, goes_on_at, overdue_at, evictions.wake_at];
-    let wake_at = changes.into_iter().flatten().min();
+    let wake_at = [
+        deferred_until,
+        goes_on_at,
+        overdue_at,
+        evictions.wake_at,
+        images.wake_at,
+    ];
     NodePlan {
         evictions,
         verdicts,
         cgroups,
         shutdown,
-        wake_at,
+        collect: images.collect,
+        images: images.records,
+        image_news: images.news,
+        wake_at: wake_at.into_iter().flatten().min(),
     }
 }
 

@@ -23,6 +23,10 @@ impl Loop {
 
     /// How long nothing has to be done, unless something happens.
     pub(super) fn until_next_deadline(&self, now: Timestamp) -> Duration {
+        if self.dirty.contains(&Key::Node) {
+            // Its plan was carried out, and marked it again.
+            return Duration::ZERO;
+        }
         let next = self.deadlines.values().copied().min();
         let next = next.map(|at| at.duration_since(now));
         let wait = next.map_or(LONGEST_SLEEP, |wait| {

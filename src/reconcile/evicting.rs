@@ -26,6 +26,10 @@ impl Loop {
         self.decisions.evictions = plan.evictions;
         self.wanted
             .send_if_modified(|before| std::mem::replace(before, plan.wanted) != plan.wanted);
+        if let Some(since) = plan.reclaim {
+            self.decisions.reclaim_wanted = Some(since);
+            self.dirty.insert(Key::Node);
+        }
         for Evicted { pod, end, by, signal } in &plan.due {
             node::end(pod, end.clone(), Some(*by), &self.snapshot, &mut self.memory, now);
             self.hurry(pod, *by);

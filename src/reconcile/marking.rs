@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Key, Loop, Work};
+use crate::model::collection::Provided;
 use crate::model::difference::differing;
 use crate::model::memory::PodMemory;
 use crate::model::object::{Objects, Reference};
@@ -168,7 +169,18 @@ impl Loop {
         if !Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) {
             self.mark_leftovers();
         }
-        if !old.listed && self.snapshot.listed || self.decisions.awaits_ends() {
+        let are_images_new = !Arc::ptr_eq(&old.images, &self.snapshot.images);
+        let is_back = old.runtime.reachable != self.snapshot.runtime.reachable;
+        let is_listed = !old.listed && self.snapshot.listed;
+        if is_listed || are_images_new || is_back || self.decisions.awaits_ends() {
+            self.dirty.insert(Key::Node);
+        }
+    }
+
+    /// Marks the node when it is known which images something on it provides.
+    pub(super) fn take_provided(&mut self, new: Option<Arc<Provided>>) {
+        if self.provided != new {
+            self.provided = new;
             self.dirty.insert(Key::Node);
         }
     }

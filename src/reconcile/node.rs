@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::{Key, Loop};
 use crate::model::api::ApiNode;
 use crate::model::memory::PodMemory;
-use crate::model::pod::{Pod, PodName};
+use crate::model::placement::NodeMarks;
+use crate::model::pod::{Pod, PodName, Volume, VolumeSource};
 use crate::model::runtime::ObservedPod;
 use crate::model::step::{Plan, Step};
 use crate::plan::node::{self, NodeView, ResizeVerdict};
@@ -26,22 +28,24 @@ impl Loop {
             measured: &self.measured,
             pods_use: &self.pods_use,
             limits: &self.rooms.limits,
+            provided: self.provided.as_deref(),
             policy: &self.rooms.policy,
         }
     }
 
     /// Plans the node where it is marked. Answers whether the memory changed.
-    pub(super) fn plan_node(&mut self, now: Timestamp) -> bool {
+    pub(super) fn plan_node(&mut self, now: Timestamp, stopping: &CancellationToken) -> bool {
         if !self.dirty.remove(&Key::Node) {
             return false;
         }
         self.deadlines.remove(&Key::Node);
         let has_resumed = self.resume();
         let api_node = self.node.borrow().clone();
-        let plan = node::plan(self.view(&api_node), now);
+        let mut plan = node::plan(self.view(&api_node), now);
         if let Some(at) = plan.wake_at {
             self.deadlines.insert(Key::Node, at);
         }
+        self.carry_out_images(&mut plan, now, stopping);
         self.cgroups.send_if_modified(|before| {
             let changed = *before != plan.cgroups;
             *before = plan.cgroups;
@@ -61,6 +65,15 @@ impl Loop {
         let has_changed = has_changed || !applied.dirty.is_empty();
         self.dirty.extend(applied.dirty.into_iter().map(Key::Pod));
         has_changed || has_preempted
+    }
+
+    /// The node's labels, for a pod with volumes that are bound to nodes.
+    pub(super) fn marks_for(&self, pod: &Pod) -> Option<NodeMarks> {
+        let is_claim = |volume: &Volume| matches!(volume.source, VolumeSource::Claim { .. });
+        match &*self.node.borrow() {
+            ApiNode::Present(node) if pod.volumes.iter().any(is_claim) => Some(NodeMarks::of(node)),
+            _ => None,
+        }
     }
 
     /// Counts and logs that a pod was rejected.

@@ -93,6 +93,7 @@ impl Loop {
                     "work on a pod panicked; this is a bug in gantry, please report it; retrying"
                 );
                 self.busy.remove(&key);
+                self.note_settled(&key);
                 self.allocation_is_saved(&key);
                 self.dirty.remove(&key);
                 self.deadlines.insert(key, Timestamp::now() + DEATH_RETRY);
@@ -100,6 +101,7 @@ impl Loop {
             }
             Message::Settled(key) => {
                 let before = self.busy.remove(&key).and_then(|work| work.memory);
+                self.note_settled(&key);
                 self.allocation_is_saved(&key);
                 self.retry_deferred_resizes();
                 // A shutdown goes on when the last pods of a group are cleared away, and a pod has room when others are.
@@ -115,6 +117,10 @@ impl Loop {
                     }
                 }
                 "settled"
+            }
+            Message::Images(message) => {
+                self.take_of_images(message);
+                "images"
             }
         }
     }

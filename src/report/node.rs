@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 
 use super::{Facts, Loop, ReportInputs};
+use crate::model::collection::CollectionNews;
 use crate::model::measured::Measured;
 use crate::model::memory::Enforcements;
 use crate::status::{node as node_status, node_events};
@@ -25,6 +26,11 @@ impl Loop {
         let limited = &self.facts.policy.cgroup.reserved;
         let events = node_events::enforcements(&before, new, limited);
         self.emit_node_events(events, Timestamp::now());
+    }
+
+    /// Emits what is told about the collection of images.
+    pub(super) fn take_image_news(&mut self, news: &CollectionNews) {
+        self.emit_node_events([node_events::collection(news)], Timestamp::now());
     }
 
     /// Emits that pods are evicted for something from now on. Answers whether the node's conditions changed.

@@ -116,6 +116,7 @@ fn router(served: Served) -> Router {
         .route("/node", get(objects::node))
         .route("/events", get(events::events))
         .route("/images", get(images::list))
+        .route("/images/prune", post(images::prune))
         .route("/images/pull", post(images::pull))
         .route("/images/import", post(images::import))
         .route("/problems", get(objects::problems))

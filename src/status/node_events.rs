@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 
+use crate::model::collection::{CollectionNews, NO_CAPACITY};
 use crate::model::event::EventType;
 use crate::model::eviction::Starved;
 use crate::model::memory::{Enforcement, Enforcements};
@@ -83,6 +84,22 @@ fn enforcement(
     }
 }
 
+/// The event about the collection of images (`pkg/kubelet/images/image_gc_manager.go`, `pkg/kubelet/kubelet.go`).
+pub fn collection(news: &CollectionNews) -> NodeEvent {
+    let (reason, message) = match news {
+        CollectionNews::InvalidCapacity => ("InvalidDiskCapacity", NO_CAPACITY.to_owned()),
+        CollectionNews::Insufficient { wanted, freed } => {
+            ("FreeDiskSpaceFailed", wanted.insufficient(*freed))
+        }
+        CollectionNews::FailedAgain(why) => ("ImageGCFailed", why.clone()),
+    };
+    NodeEvent {
+        kind: EventType::Warning,
+        reason,
+        message,
+    }
+}
+
 /// The event that the machine shuts down, or does not shut down after all
 /// (`pkg/kubelet/nodeshutdown/nodeshutdown_manager_linux.go`).
 pub fn shutdown(begins: bool) -> NodeEvent {
@@ -149,7 +166,9 @@ fn reason(condition: &NodeCondition, is_first: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::collection::WantedRoom;
     use crate::model::reserved_cgroup::{Enforced, ReservedFor};
+    use crate::model::resources::Bytes;
 
     fn node(conditions: &[(&str, &str)]) -> Node {
         let conditions: Vec<_> = conditions
@@ -222,6 +241,28 @@ mod tests {
         ];
         let expected = expected.map(|message| (warning, message.to_owned()));
         assert_eq!(messages(&set, &broken), expected);
+    }
+
+    #[test]
+    fn a_collection_that_made_too_little_room_is_told_in_the_kubelets_words() {
+        let wanted = WantedRoom {
+            bytes: 5 << 30,
+            used_percent: 91,
+            capacity: Bytes(100 << 30),
+        };
+        let event = collection(&CollectionNews::Insufficient { wanted, freed: 4096 });
+        assert_eq!(event.reason, "FreeDiskSpaceFailed");
+        assert_eq!(
+            event.message,
+            "Insufficient free disk space on the node's image filesystem (91% of 100.0 GiB used). Failed to free \
+             sufficient space by deleting unused images (freed 4096 bytes). Investigate disk usage, as it could be used by \
+             active images, logs, volumes, or other data."
+        );
+        let again = collection(&CollectionNews::FailedAgain("read-only".to_owned()));
+        assert_eq!(
+            (again.reason, again.message.as_str()),
+            ("ImageGCFailed", "read-only")
+        );
     }
 
     #[test]

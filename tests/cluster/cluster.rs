@@ -20,6 +20,7 @@ use crate::world::log_ends;
 const CONFIG: &str = "apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 evictionHard: {imagefs.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, memory.available: 0%}
+imageGCHighThresholdPercent: 100
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 authentication: {x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}}

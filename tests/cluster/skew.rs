@@ -18,6 +18,7 @@ use crate::world::program;
 const CONFIG: &str = "cgroupDriver: cgroupfs
 failCgroupV1: false
 evictionHard: {imagefs.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, memory.available: 0%}
+imageGCHighThresholdPercent: 100
 ";
 
 type Story = (&'static str, fn() -> Result<(), String>);

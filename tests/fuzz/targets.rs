@@ -455,6 +455,7 @@ fn policy() -> NodePolicy {
         republish: Duration::from_secs(60),
         shutdown: Default::default(),
         eviction: Default::default(),
+        images: Default::default(),
         name: "node".to_owned(),
         root_dir: "/var/lib/kubelet".into(),
         pod_logs_dir: "/var/log/pods".into(),

@@ -168,6 +168,8 @@ impl Node {
         command
             .arg(self.verb)
             .arg(format!("--cgroup-root={cgroup}"))
+            // How full the machine is does not matter.
+            .arg("--image-gc-high-threshold=100")
             .args(&self.flags);
         self.agent = Some(logged(&mut command, "agent.log"));
     }

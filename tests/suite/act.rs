@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
+use gantry::act::pulls::Pulls;
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::act::user_ranges::PodUsers;
@@ -16,7 +17,7 @@ use gantry::model::pull_policy::Verification;
 use gantry::model::step::{Plan, Step};
 use gantry::model::user_range::IdPool;
 use k8s_cri::v1::ContainerState;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -39,7 +40,7 @@ impl Node {
         let context = ActContext {
             runtime: Runtime::new(&fake.settings()),
             cgroups: at.cgroups(),
-            pulls: Arc::new(Semaphore::new(1)),
+            pulls: Pulls::new(Some(1), None),
             turns: Turns::new(1),
             docker_config: DockerConfig::default(),
             providers: Default::default(),

@@ -13,6 +13,7 @@ use gantry::act::files::FilePlaces;
 use gantry::act::mount_tools::MountTools;
 use gantry::act::network_cache::NetworkCache;
 use gantry::act::pull_records::PullRecords;
+use gantry::act::pulls::{PullRate, Pulls};
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::act::user_ranges::PodUsers;
@@ -26,8 +27,10 @@ use gantry::counters::{Label, Sample};
 use gantry::cri::Runtime;
 use gantry::identity::clients::Clients;
 use gantry::model::api::{CutOffStart, TrustBundles};
+use gantry::model::collection::Provided;
 use gantry::model::collector::Collector;
 use gantry::model::eviction::EvictionPolicy;
+use gantry::model::image_policy::ImagePolicy;
 use gantry::model::measured::{FsUsage, Measured};
 use gantry::model::memory::Memory;
 use gantry::model::node::{CgroupDriver, CgroupLayout, MachineFacts, NodePolicy, NodeSettings};
@@ -42,7 +45,7 @@ use gantry::model::user_range::IdPool;
 use gantry::source::checkpoint::seal::Keyhole;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as api;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::fake_api::FakeApi;
@@ -93,6 +96,14 @@ pub(crate) struct Machine {
     pub eviction: EvictionPolicy,
     /// Where traces go.
     pub collector: Option<Collector>,
+    /// How often images may be pulled.
+    pub pull_rate: Option<PullRate>,
+    /// When unused images are removed.
+    pub image_policy: ImagePolicy,
+    /// The images that something on the node provides.
+    pub provided: Provided,
+    /// The file system of the images, if the runtime reports it.
+    pub imagefs: Option<FsUsage>,
     agent: Option<Agent>,
     _stopwatch: Stopwatch,
 }
@@ -170,6 +181,10 @@ impl Machine {
             shutdown: ShutdownPeriods::default(),
             eviction: EvictionPolicy::default(),
             collector: None,
+            pull_rate: None,
+            image_policy: ImagePolicy::default(),
+            provided: Provided::default(),
+            imagefs: None,
             agent: None,
             _stopwatch: Stopwatch(Instant::now()),
         }
@@ -534,7 +549,7 @@ impl Agent {
         let act = ActContext {
             runtime: Runtime::new(&machine.fake.settings()),
             cgroups: machine.at.cgroups(),
-            pulls: Arc::new(Semaphore::new(1)),
+            pulls: Pulls::new(Some(1), machine.pull_rate),
             turns: Turns::new(1),
             docker_config: DockerConfig::places(root, None),
             providers: machine.providers.clone(),
@@ -565,6 +580,7 @@ impl Agent {
                 stop_signals: machine.stop_signals,
                 shutdown: machine.shutdown.clone(),
                 eviction: machine.eviction.clone(),
+                images: machine.image_policy.clone(),
                 ..policy(root)
             },
             settings: NodeSettings {
@@ -572,9 +588,13 @@ impl Agent {
                 max_pods: 110,
                 ..NodeSettings::default()
             },
-            measured: measured(),
+            measured: Measured {
+                imagefs: machine.imagefs,
+                ..measured()
+            },
             sandbox_image: "registry.k8s.io/pause:3.6".to_owned(),
             imported,
+            provided: watch::channel(Some(Arc::new(machine.provided.clone()))).1,
             addresses,
             relist: machine.relist,
         });
@@ -640,6 +660,7 @@ fn policy(root: &Path) -> NodePolicy {
         republish: Duration::from_secs(60),
         shutdown: Default::default(),
         eviction: Default::default(),
+        images: Default::default(),
     }
 }
 

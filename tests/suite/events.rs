@@ -44,7 +44,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "PreemptContainer",
         "Preempting",
-        Made("status/disruption.rs", "End::Preempted"),
+        Made("status/end_events.rs", "End::Preempted"),
     ),
     (
         "BackOffStartContainer",
@@ -54,7 +54,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "ExceededGracePeriod",
         "ExceededGracePeriod",
-        With("eviction, the one end of a pod that the kubelet waits for"),
+        With("evicted and preempted pods that the runtime does not end in their time"),
     ),
     (
         "FailedToKillPod",
@@ -200,11 +200,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
         "ContainerGCFailed",
         Never("dead containers are removed pod by pod; a failure is its FailedKillPod"),
     ),
-    (
-        "ImageGCFailed",
-        "ImageGCFailed",
-        With("the collection of unused images"),
-    ),
+    ("ImageGCFailed", "ImageGCFailed", Made(NODE, "\"ImageGCFailed\"")),
     (
         "FailedNodeAllocatableEnforcement",
         "FailedNodeAllocatableEnforcement",
@@ -249,17 +245,17 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "InvalidImageID",
         "InvalidImageID",
-        With("the collection of unused images"),
+        Never("an ID is only taken apart with the feature gate RuntimeClassInImageCriAPI"),
     ),
     (
         "InvalidDiskCapacity",
         "InvalidDiskCapacity",
-        With("the collection of unused images"),
+        Made(NODE, "\"InvalidDiskCapacity\""),
     ),
     (
         "FreeDiskSpaceFailed",
         "FreeDiskSpaceFailed",
-        With("the collection of unused images"),
+        Made(NODE, "\"FreeDiskSpaceFailed\""),
     ),
     (
         "ContainerUnhealthy",

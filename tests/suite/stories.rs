@@ -12,6 +12,7 @@ mod cluster_classes;
 mod cluster_objects;
 mod cluster_tokens;
 mod cluster_trust;
+mod collections;
 mod cut_off;
 mod debugging;
 mod driven_volumes;

@@ -1,7 +1,7 @@
 //! Amounts in few characters. Pure.
 
 /// What is not known.
-pub(super) const UNKNOWN: &str = "-";
+pub(in crate::command) const UNKNOWN: &str = "-";
 
 /// Thousandths of a CPU, as `kubectl top` writes them: `250m`.
 pub(super) fn cpu(nano_cores: Option<u64>) -> String {

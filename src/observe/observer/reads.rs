@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Observer, Reading, replace};
@@ -47,6 +48,31 @@ impl Observer {
             Err(error) => {
                 tracing::warn!(%error, "cannot list the images");
                 Ok(None)
+            }
+        }
+    }
+
+    /// Answers those who wait for the images, if these were read.
+    pub(super) fn answer_for_images(&mut self, were_read: bool) {
+        if !were_read {
+            return;
+        }
+        for waits in std::mem::take(&mut self.waiting_for_images) {
+            // It may not wait any more.
+            let _ = waits.send(());
+        }
+    }
+
+    pub(super) fn count(&mut self, reading: &Reading, began: Instant) {
+        let (listing, at) = (&self.settings.counters.listing, Timestamp::now());
+        match reading {
+            Reading::Everything => {
+                let since = self.listed.replace(began).map(|before| began - before);
+                listing.listed(began.elapsed(), since, at);
+            }
+            Reading::Names(names) => {
+                let pods = u32::try_from(names.len()).unwrap_or(u32::MAX);
+                listing.read(began.elapsed(), pods, at);
             }
         }
     }

@@ -2,8 +2,9 @@
 //! of its disk than their limits allow (Kubernetes: *Node-pressure Eviction*;
 //! `pkg/kubelet/eviction/eviction_manager.go`).
 //!
-//! A round makes room once: what pods use is measured, one pod ends, and when it is gone the machine is measured again.
-//! Rounds follow each other until there is enough. Critical pods, which all static pods are, stay.
+//! A round makes room once. Where a disk is short, what nothing uses is removed first, and often that is enough. Else what pods
+//! use is measured, one pod ends, and when it is gone the machine is measured again. Rounds follow each other until there is
+//! enough. Critical pods, which all static pods are, stay.
 
 mod limits;
 mod message;
@@ -18,7 +19,8 @@ use jiff::Timestamp;
 use super::NodeView;
 use super::pressure::Crossed;
 use crate::model::end::{End, EvictionCause};
-use crate::model::eviction::{EvictionThreshold, NodePressure, Shortage, Starved};
+use crate::model::eviction::{EvictionThreshold, NodePressure, Shortage, Signal, Starved};
+use crate::model::measured::DiskLayout;
 use crate::model::memory::Remains;
 use crate::model::placement::Placement;
 use crate::model::pod::{Pod, PodName, PodUid};
@@ -35,6 +37,8 @@ const MONITORED: Duration = Duration::from_secs(10);
 const CLEANED_UP: Duration = Duration::from_secs(30);
 /// How long a round waits for what pods use before it begins anew.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits for the removal of what nothing uses.
+const RECLAIMED: Duration = Duration::from_secs(60);
 /// What pods have that must go at once (`immediateEvictionGracePeriodSeconds`).
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -54,6 +58,10 @@ enum Round {
     /// Nothing is being done.
     #[default]
     Rests,
+    /// The removal of what nothing uses, wanted since then; until the second moment.
+    Reclaims(Timestamp, Timestamp),
+    /// A measurement of the machine since that was over.
+    Reclaimed(Timestamp),
     /// What pods use, measured since then; until the second moment.
     Ranks(Timestamp, Timestamp),
     /// The end of these pods, until then.
@@ -75,6 +83,8 @@ pub struct EvictionPlan {
     pub due: Vec<Evicted>,
     /// What has to be measured before it goes on.
     pub wanted: Wanted,
+    /// Since when dead containers and unused images have to go, if that is decided now.
+    pub reclaim: Option<Timestamp>,
     /// When it goes on though nothing else happens.
     pub(super) wake_at: Option<Timestamp>,
 }
@@ -126,6 +136,10 @@ impl NodeView<'_> {
                 attempt: state.attempt,
             },
             wanted: self.wanted(&state, watched, now),
+            reclaim: match state.round {
+                Round::Reclaims(since, _) if state.round != before.round => Some(since),
+                _ => None,
+            },
             wake_at: self.goes_on_at(&state, watched, now),
             due,
             evictions: state,
@@ -134,6 +148,15 @@ impl NodeView<'_> {
 
     /// The round, after what it waited for.
     fn advanced(&self, round: &Round, now: Timestamp) -> Round {
+        let next = self.after(round, now);
+        match next == *round {
+            true => next,
+            // What comes next may be there already.
+            false => self.advanced(&next, now),
+        }
+    }
+
+    fn after(&self, round: &Round, now: Timestamp) -> Round {
         match round {
             Round::Ends(pods, until) => {
                 let all_gone = pods.iter().all(|(uid, name)| self.is_gone(name, uid));
@@ -142,9 +165,22 @@ impl NodeView<'_> {
                     false => round.clone(),
                 }
             }
+            Round::Reclaims(since, until) => {
+                let collected = self.decisions.collected.as_ref().map(|collected| collected.at);
+                match collected.filter(|at| at >= since) {
+                    Some(at) => Round::Reclaimed(at),
+                    None if now >= *until => Round::Reclaimed(now),
+                    None => round.clone(),
+                }
+            }
+            Round::Reclaimed(since) if self.measured.at >= *since => {
+                Round::Ranks(self.measured.at, later(now, PATIENCE))
+            }
             Round::Measures(since) if self.measured.at >= *since => Round::Rests,
             Round::Waits(until) if now >= *until => Round::Measures(now),
-            Round::Rests | Round::Ranks(..) | Round::Measures(_) | Round::Waits(_) => round.clone(),
+            Round::Rests | Round::Reclaimed(_) | Round::Ranks(..) | Round::Measures(_) | Round::Waits(_) => {
+                round.clone()
+            }
         }
     }
 
@@ -193,14 +229,20 @@ impl NodeView<'_> {
         let met = state.crossed.met(&self.policy.eviction);
         let Some(first) = met.first() else {
             state.attempt = None;
-            if matches!(state.round, Round::Ranks(..) | Round::Waits(_)) {
+            if matches!(
+                state.round,
+                Round::Reclaims(..) | Round::Ranks(..) | Round::Waits(_)
+            ) {
                 state.round = Round::Rests;
             }
             return None;
         };
         if state.round == Round::Rests {
             state.attempt = Some((first.signal.starved(), now));
-            state.round = Round::Ranks(self.measured.at, later(now, PATIENCE));
+            state.round = match self.is_reclaimed(first.signal) {
+                true => Round::Reclaims(now, later(now, RECLAIMED)),
+                false => Round::Ranks(self.measured.at, later(now, PATIENCE)),
+            };
         }
         let Round::Ranks(since, until) = state.round else {
             return None;
@@ -263,7 +305,7 @@ impl NodeView<'_> {
             _ => (None, false),
         };
         let machine = match state.round {
-            Round::Measures(since) => Some(since),
+            Round::Measures(since) | Round::Reclaimed(since) => Some(since),
             _ => state.crossed.outdated_since(&self.policy.eviction, now),
         };
         Wanted {
@@ -275,13 +317,25 @@ impl NodeView<'_> {
 
     fn goes_on_at(&self, state: &Evictions, watched: bool, now: Timestamp) -> Option<Timestamp> {
         let of_round = match &state.round {
-            Round::Ranks(_, until) | Round::Ends(_, until) | Round::Waits(until) => Some(*until),
-            Round::Rests | Round::Measures(_) => None,
+            Round::Reclaims(_, until)
+            | Round::Ranks(_, until)
+            | Round::Ends(_, until)
+            | Round::Waits(until) => Some(*until),
+            Round::Rests | Round::Reclaimed(_) | Round::Measures(_) => None,
         };
         let looked_at = watched.then(|| later(self.pods_use.at, MONITORED));
         let changes = state.crossed.changes_at(&self.policy.eviction, now);
         let all = [of_round, looked_at, changes].into_iter().flatten();
         all.filter(|at| *at > now).min()
+    }
+
+    /// Whether what nothing uses lies on the disk of the signal (`buildSignalToNodeReclaimFuncs`).
+    fn is_reclaimed(&self, signal: Signal) -> bool {
+        let is_of_node = matches!(signal, Signal::Nodefs | Signal::NodefsInodes);
+        match self.measured.disks {
+            DiskLayout::Images if is_of_node => false,
+            _ => signal.shortage() == Shortage::Disk,
+        }
     }
 
     /// Whether a pod has a limit that nothing but looking at it enforces.

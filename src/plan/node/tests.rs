@@ -3,6 +3,7 @@
 mod evict;
 mod preempt;
 mod resize;
+mod images;
 mod shutdown;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ struct Node {
     measured: Measured,
     pods_use: PodsUse,
     limits: NodeLimits,
+    provided: Option<Provided>,
     policy: NodePolicy,
     now: Timestamp,
 }
@@ -88,6 +90,7 @@ impl Node {
                 max_pods: 4,
                 ..NodeLimits::default()
             },
+            provided: None,
             policy,
             now: at(0),
         }
@@ -132,6 +135,7 @@ impl Node {
             measured: &self.measured,
             pods_use: &self.pods_use,
             limits: &self.limits,
+            provided: self.provided.as_ref(),
             policy: &self.policy,
         }
     }

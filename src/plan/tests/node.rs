@@ -364,6 +364,7 @@ impl World {
             measured: &Default::default(),
             pods_use: &Default::default(),
             limits: &self.node.limits,
+            provided: None,
             policy: &self.policy,
         })
     }

@@ -1,15 +1,21 @@
-//! `GET /images`: the images that the runtime has, with the pods that use them.
+//! `GET /images`: the images that the runtime has, with the pods that use them, and the order in which unused ones go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use k8s_cri::v1;
+use tokio::time::timeout;
 
 use super::wire::{ImageList, ListedImage};
+use crate::model::collection::{Fate, SurveyedImage};
 use crate::model::runtime::Snapshot;
 use crate::serve::answer::Refusal;
 use crate::serve::world::Served;
+
+/// How long what the agent knows of images is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn list(State(served): State<Served>) -> Result<Json<ImageList>, Refusal> {
     let listed = served.world.runtime.list_images().await;
@@ -18,8 +24,11 @@ pub(crate) async fn list(State(served): State<Served>) -> Result<Json<ImageList>
             "the container runtime does not list its images: {error}; `gantry doctor` checks it"
         ))
     })?;
+    // It comes from the loop that works on pods, which begins when the runtime has answered.
+    let survey = timeout(PATIENCE, served.world.images.survey()).await;
+    let survey = survey.ok().and_then(Result::ok).unwrap_or_default();
     let uses = uses(&served.world.snapshot.borrow());
-    Ok(Json(image_list(images, &uses)))
+    Ok(Json(image_list(images, &uses, &survey)))
 }
 
 /// The pods that have a container of each image, or mount it as a volume, by what the runtime calls the image. Pure.
@@ -38,8 +47,22 @@ fn uses(snapshot: &Snapshot) -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-fn image_list(images: Vec<v1::Image>, uses: &BTreeMap<String, BTreeSet<String>>) -> ImageList {
+fn image_list(
+    images: Vec<v1::Image>,
+    uses: &BTreeMap<String, BTreeSet<String>>,
+    survey: &[SurveyedImage],
+) -> ImageList {
+    let surveyed: BTreeMap<&str, &SurveyedImage> = survey
+        .iter()
+        .map(|image| (image.image.id.as_str(), image))
+        .collect();
     let item = |image: v1::Image| {
+        let known = surveyed.get(image.id.as_str());
+        let (goes_after, kept) = match known.map(|known| known.fate) {
+            Some(Fate::Goes(after)) => (Some(after), None),
+            Some(Fate::Stays(why)) => (None, Some(why)),
+            None => (None, None),
+        };
         let ways = image
             .repo_tags
             .iter()
@@ -47,6 +70,10 @@ fn image_list(images: Vec<v1::Image>, uses: &BTreeMap<String, BTreeSet<String>>)
             .chain([&image.id]);
         let pods: BTreeSet<String> = ways.filter_map(|way| uses.get(way)).flatten().cloned().collect();
         ListedImage {
+            detected: known.map(|known| known.detected),
+            last_used: known.and_then(|known| known.last_used),
+            goes_after,
+            kept,
             pods: pods.into_iter().collect(),
             id: image.id,
             names: image.repo_tags,
@@ -86,7 +113,7 @@ mod tests {
             image("sha256:2", &[], &["docker.io/library/tool@sha256:2"]),
             image("sha256:1", &["docker.io/library/demo:1"], &[]),
         ];
-        let list = image_list(images, &uses(&snapshot));
+        let list = image_list(images, &uses(&snapshot), &[]);
         let found: Vec<(&str, Vec<&str>)> = list
             .items
             .iter()

@@ -1,7 +1,9 @@
 //! What `/images` answers.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::collection::WhyKept;
 use crate::model::image_progress::Progress;
 
 /// `GET /images`
@@ -28,6 +30,52 @@ pub struct ListedImage {
     pub pinned: bool,
     /// `namespace/name` of the pods that have a container of it.
     pub pods: Vec<String>,
+    /// When the agent first saw it; `None` if it has not yet.
+    #[serde(default)]
+    pub detected: Option<Timestamp>,
+    /// When a container was last seen to use it; `None`: never since the agent started.
+    #[serde(default)]
+    pub last_used: Option<Timestamp>,
+    /// When unused images are removed: after how many others it goes.
+    #[serde(default)]
+    pub goes_after: Option<u32>,
+    /// Why it is not removed then.
+    #[serde(default)]
+    pub kept: Option<WhyKept>,
+}
+
+/// The answer to `POST /images/prune`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// The images that were removed.
+    pub removed: Vec<PrunedImage>,
+    /// Their sizes together, in bytes.
+    pub bytes: u64,
+    /// The images that could not be removed.
+    pub failed: Vec<NotPruned>,
+}
+
+/// An image that was to be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrunedImage {
+    /// Its ID.
+    pub id: String,
+    /// Its full names.
+    pub names: Vec<String>,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// An image that could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotPruned {
+    /// The image.
+    pub image: PrunedImage,
+    /// What the runtime says.
+    pub why: String,
 }
 
 /// One line of the answers to `POST /images/pull` and `POST /images/import`. The last line is `done` or `failed`; a stream

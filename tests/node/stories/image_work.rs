@@ -21,7 +21,7 @@ use crate::wait::wait_for;
 use crate::world::program;
 
 /// An image whose one layer has so many bytes.
-const BIG: &str = "gantry.local/big:1";
+pub(super) const BIG: &str = "gantry.local/big:1";
 const BIG_BYTES: usize = 24 << 20;
 /// What is left of an archive that is not imported.
 const SCRATCH: &str = "/var/lib/gantry/scratch";
@@ -30,7 +30,7 @@ const BEHIND: &str = "registry.gantry.test:5444";
 const DOOR: &str = "127.0.0.1:5444";
 
 /// An archive as `docker save` makes it.
-fn archive() -> PathBuf {
+pub(super) fn archive() -> PathBuf {
     let tar_of = |members: &[(&str, &[u8])]| {
         let mut archive = tar::Builder::new(Vec::new());
         for (name, bytes) in members {
@@ -140,7 +140,7 @@ fn listed(node: &Node) -> Vec<Value> {
 }
 
 /// The entry of an image by its name.
-fn entry(node: &Node, name: &str) -> Option<Value> {
+pub(super) fn entry(node: &Node, name: &str) -> Option<Value> {
     let has_name = |item: &Value| {
         let names = item["names"].as_array();
         names.is_some_and(|names| names.iter().any(|one| one == name))

@@ -1,6 +1,7 @@
 //! The stories, by subject.
 
 mod addresses;
+mod collections;
 mod copies;
 mod cut_streams;
 mod cve_2021_25741;
@@ -131,6 +132,7 @@ pub fn all() -> Vec<Story> {
         story!(kubectl::the_kubeconfig_is_for_root_and_its_group_alone),
         story!(images::an_archive_is_imported_when_it_appears),
         story!(images::never_pulled_and_not_there_says_so),
+        story!(collections::unused_images_are_removed_and_a_pods_stay),
         story!(image_work::archives_are_imported_as_they_are_sent),
         story!(image_work::an_image_is_pulled_and_the_pull_canceled),
         story!(registry::credentials_of_secrets_and_of_the_node_open_a_registry),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::checkpoint::Checkpoint;
+use crate::model::collection::Collected;
 use crate::model::end::EvictionCause;
 use crate::model::eviction::{EvictionPolicy, EvictionThreshold, Shortage, Signal};
 use crate::model::measured::DiskLayout;
@@ -269,6 +270,59 @@ fn an_end_that_lasts_does_not_hold_the_next_for_ever_and_what_is_not_measured_en
 }
 
 #[test]
+fn where_a_disk_is_short_what_nothing_uses_goes_before_any_pod() {
+    let mut node = Node::short(vec![EvictionThreshold {
+        reclaim: Some(Threshold::Quantity(50)),
+        ..hard(Signal::Nodefs, 100)
+    }]);
+    node.has_pod(sized("a", 0, 0));
+    node.measures(10, 500, 99);
+    assert_eq!(node.evicts(10).reclaim, Some(at(10)));
+    // It is asked for once.
+    node.measures(12, 500, 98);
+    assert_eq!(node.evicts(12).reclaim, None);
+    node.decisions.collected = Some(Collected::at(at(15)));
+    node.check_evictions(
+        15,
+        expect![[r#"
+        short of {Disk}, machine since Some(15), pods since None, wakes at None
+    "#]],
+    );
+    // That was enough.
+    node.measures(16, 500, 151);
+    node.check_evictions(
+        16,
+        expect![[r#"
+        short of {Disk}, machine since None, pods since None, wakes at Some(312)
+    "#]],
+    );
+    // The next time it is not.
+    node.measures(20, 500, 50);
+    assert_eq!(node.evicts(20).reclaim, Some(at(20)));
+    node.decisions.collected = Some(Collected::at(at(21)));
+    node.evicts(21);
+    node.measures(21, 500, 149);
+    node.check_evictions(
+        22,
+        expect![[r#"
+        short of {Disk}, machine since None, pods since Some(21) with disks, wakes at Some(27)
+    "#]],
+    );
+    node.pods_use = used(22, &[("a", 0, 1, 20, 30, 40)]);
+    node.check_evictions(23, expect![[r#"
+        a within 1 s for nodefs.available: The node was low on resource: ephemeral-storage. Threshold quantity: 100, available: 149. Container c was using 50, request is 0, has larger consumption of ephemeral-storage. 
+        short of {Disk}, machine since None, pods since None, wakes at Some(53)
+    "#]]);
+    // On a disk of its own nothing of images and containers is in the way.
+    let mut node = Node::short(vec![hard(Signal::Nodefs, 100)]);
+    node.measured.disks = DiskLayout::Images;
+    node.has_pod(sized("a", 0, 0));
+    node.measures(10, 500, 99);
+    let plan = node.evicts(10);
+    assert_eq!((plan.reclaim, plan.wanted.pods_since), (None, Some(at(10))));
+}
+
+#[test]
 fn a_soft_threshold_waits_and_leaves_pods_their_time() {
     let mut node = Node::short(vec![EvictionThreshold {
         grace: Duration::from_secs(60),
@@ -306,6 +360,8 @@ fn order(node: &mut Node, uses: &[Used<'_>]) -> Vec<String> {
     let mut second = 10;
     while let [one] = {
         node.measures(second, 50, 50);
+        node.evicts(second);
+        node.decisions.collected = Some(Collected::at(at(second)));
         node.evicts(second);
         node.pods_use = used(second, uses);
         node.evicts(second)

@@ -1,0 +1,159 @@
+//! Which images are being pulled, how many at once, and how often.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::time::Instant;
+
+use crate::model::image_ref::full_name;
+
+/// How often images are pulled for pods (`throttleImagePulling` in `pkg/kubelet/images/helpers.go`): a bucket of tokens, full
+/// at the start. Each pull takes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PullRate {
+    /// `registryPullQPS`: how many tokens come in a second.
+    pub per_second: u32,
+    /// `registryBurst`: how many there are at most.
+    pub burst: u32,
+}
+
+/// The pulls of this node. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Pulls(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    permits: Semaphore,
+    rate: Option<PullRate>,
+    bucket: Mutex<Option<Bucket>>,
+    /// How often each image is being pulled, by its full name.
+    under_way: Mutex<BTreeMap<String, usize>>,
+}
+
+/// The tokens that there were at some time.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+/// A pull that is under way until this is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pulls: Pulls,
+    image: String,
+}
+
+impl Pulls {
+    /// So many at once (`None`: any number), and so often (`None`: without limit).
+    pub fn new(at_once: Option<u32>, rate: Option<PullRate>) -> Pulls {
+        let permits = at_once.map_or(Semaphore::MAX_PERMITS, |at_once| at_once as usize);
+        Pulls(Arc::new(Inner {
+            permits: Semaphore::new(permits),
+            rate,
+            bucket: Mutex::default(),
+            under_way: Mutex::default(),
+        }))
+    }
+
+    /// A permit, if there is one now.
+    pub(super) fn try_acquire(&self) -> Result<SemaphorePermit<'_>, TryAcquireError> {
+        self.0.permits.try_acquire()
+    }
+
+    /// A permit, as soon as there is one.
+    pub(super) async fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.0.permits.acquire().await
+    }
+
+    /// Takes a token, if there is one.
+    pub(super) fn may_ask_registry(&self, now: Instant) -> bool {
+        let Some(rate) = self.0.rate else { return true };
+        let mut bucket = lock(&self.0.bucket);
+        let before = bucket.unwrap_or(Bucket {
+            tokens: f64::from(rate.burst),
+            at: now,
+        });
+        let come = now.saturating_duration_since(before.at).as_secs_f64() * f64::from(rate.per_second);
+        let tokens = (before.tokens + come).min(f64::from(rate.burst));
+        let is_enough = tokens >= 1.0;
+        *bucket = Some(Bucket {
+            tokens: if is_enough { tokens - 1.0 } else { tokens },
+            at: now,
+        });
+        is_enough
+    }
+
+    /// Notes that an image is being pulled.
+    pub(super) fn begin(&self, image: &str) -> UnderWay {
+        let image = full_name(image);
+        *lock(&self.0.under_way).entry(image.clone()).or_default() += 1;
+        UnderWay {
+            pulls: self.clone(),
+            image,
+        }
+    }
+
+    /// Whether an image of one of these full names is being pulled.
+    pub(super) fn are_under_way(&self, names: &[String]) -> bool {
+        let under_way = lock(&self.0.under_way);
+        names.iter().any(|name| under_way.contains_key(name))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut under_way = lock(&self.pulls.0.under_way);
+        let left = under_way
+            .get(&self.image)
+            .map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => drop(under_way.remove(&self.image)),
+            left => drop(under_way.insert(self.image.clone(), left)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock can panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_is_pulled_at_once_and_then_so_many_a_second() {
+        let rate = PullRate {
+            per_second: 2,
+            burst: 3,
+        };
+        let (pulls, begin) = (Pulls::new(None, Some(rate)), Instant::now());
+        let granted = |at: u64, asked: usize| {
+            let now = begin + Duration::from_millis(at);
+            (0..asked).filter(|_| pulls.may_ask_registry(now)).count()
+        };
+        assert_eq!(granted(0, 5), 3);
+        assert_eq!(granted(499, 1), 0);
+        // A refused request takes nothing.
+        assert_eq!(granted(500, 2), 1);
+        assert_eq!(granted(60_000, 5), 3, "no more than the burst is saved");
+        let unlimited = Pulls::new(None, None);
+        assert!((0..1000).all(|_| unlimited.may_ask_registry(begin)));
+    }
+
+    #[test]
+    fn an_image_is_being_pulled_until_its_last_pull_has_ended() {
+        let pulls = Pulls::new(Some(1), None);
+        let names = ["docker.io/library/busybox:latest".to_owned()];
+        let first = pulls.begin("busybox");
+        let second = pulls.begin("docker.io/library/busybox:latest");
+        drop(first);
+        assert!(pulls.are_under_way(&names));
+        drop(second);
+        assert!(!pulls.are_under_way(&names));
+    }
+}
