@@ -1,6 +1,6 @@
 //! What pods use of the machine, and what of it has to be measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -39,7 +39,7 @@ pub struct ContainerUse {
 }
 
 /// What loop 1 needs to have measured before it can decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
     /// A measurement of the machine that began at this moment or later.
     pub machine_since: Option<Timestamp>,
@@ -47,4 +47,6 @@ pub struct Wanted {
     pub pods_since: Option<Timestamp>,
     /// Whether that includes what they keep on disks.
     pub with_storage: bool,
+    /// The pods whose volumes are walked through for that, because one may have to go for what a quota says.
+    pub walked: BTreeSet<PodUid>,
 }

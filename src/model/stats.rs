@@ -266,6 +266,8 @@ pub struct VolumeUsage {
     pub is_ephemeral: bool,
     /// What it holds.
     pub used: DirectoryUsage,
+    /// Whether it was walked through, or cannot be. If not, a project quota says it, to which others can charge their files.
+    pub is_counted: bool,
     /// The file system that it lies on.
     pub filesystem: FilesystemUsage,
 }

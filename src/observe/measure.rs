@@ -161,7 +161,7 @@ impl Measuring {
 
     /// Whether loop 1 waits for a measurement that was not published yet.
     fn is_awaited(&mut self) -> bool {
-        let wanted = *self.wanted.borrow_and_update();
+        let wanted = self.wanted.borrow_and_update().clone();
         let last = self.out.borrow().at;
         wanted.machine_since.is_some_and(|since| last < since)
     }

@@ -24,8 +24,11 @@ impl Loop {
     /// Evicts the pods that have to go. Answers whether the memory changed.
     pub(super) fn carry_out_evictions(&mut self, plan: EvictionPlan, now: Timestamp) -> bool {
         self.decisions.evictions = plan.evictions;
-        self.wanted
-            .send_if_modified(|before| std::mem::replace(before, plan.wanted) != plan.wanted);
+        self.wanted.send_if_modified(|before| {
+            let has_changed = *before != plan.wanted;
+            *before = plan.wanted;
+            has_changed
+        });
         if let Some(since) = plan.reclaim {
             self.decisions.reclaim_wanted = Some(since);
             self.dirty.insert(Key::Node);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 
 use super::quota::Source;
-use super::volume::{self, Count, Known};
+use super::volume::{self, Count, Known, Trust};
 use crate::model::node::pod_log_dir;
 use crate::model::pod::{PodName, PodUid};
 use crate::model::stats::{DirectoryUsage, FilesystemUsage, VolumeUsage};
@@ -98,7 +98,7 @@ impl Counted {
 }
 
 /// Counts a pod's volumes, logs and own files.
-pub(super) fn count(place: &Place, known: &mut KnownVolumes, deadline: Instant) -> Counted {
+pub(super) fn count(place: &Place, known: &mut KnownVolumes, trust: Trust, deadline: Instant) -> Counted {
     let begun = Instant::now();
     let mut counted = Counted {
         directories: Directories {
@@ -116,7 +116,7 @@ pub(super) fn count(place: &Place, known: &mut KnownVolumes, deadline: Instant) 
         for (name, path) in below(&place.pod.join("volumes").join(plugin)) {
             let may_be_project = plugin == EMPTY_DIR && place.quotas == Quotas::Asked;
             let known = may_be_project.then(|| known.entry(name.clone()).or_default());
-            match volume(&path, known, deadline) {
+            match volume(&path, known, trust, deadline) {
                 Ok((count, filesystem, own)) => {
                     counted.measured.push((count.source, count.took));
                     if count.is_cheap {
@@ -126,6 +126,7 @@ pub(super) fn count(place: &Place, known: &mut KnownVolumes, deadline: Instant) 
                         name,
                         is_ephemeral: may_be_ephemeral && device == Some(own),
                         used: count.used,
+                        is_counted: count.is_counted,
                         filesystem,
                     });
                 }
@@ -143,10 +144,11 @@ pub(super) fn count(place: &Place, known: &mut KnownVolumes, deadline: Instant) 
 fn volume(
     path: &Path,
     known: Option<&mut Known>,
+    trust: Trust,
     deadline: Instant,
 ) -> io::Result<(Count, FilesystemUsage, u64)> {
     let count = match known {
-        Some(known) => volume::count(path, known, deadline)?,
+        Some(known) => volume::count(path, known, trust, deadline)?,
         None => volume::count_walking(path, deadline)?,
     };
     let filesystem = filesystem(path).ok_or(io::ErrorKind::NotFound)?;
@@ -235,7 +237,7 @@ mod tests {
         fs::write(of_container.join("0.log"), vec![1; 10_000]).unwrap();
 
         let soon = Instant::now() + Duration::from_secs(60);
-        let counted = count(&place, &mut known, soon).or(&Directories::default());
+        let counted = count(&place, &mut known, Trust::Quotas, soon).or(&Directories::default());
         let volumes: Vec<(&str, bool, u64)> = counted
             .volumes
             .iter()
@@ -259,7 +261,7 @@ mod tests {
             )
             .unwrap();
         }
-        let late = count(&place, &mut known, Instant::now());
+        let late = count(&place, &mut known, Trust::Quotas, Instant::now());
         assert_eq!(late.missed, ["data"]);
         assert_eq!(late.or(&counted).volumes[0], counted.volumes[0]);
     }

@@ -24,13 +24,13 @@ pub async fn run_pods_use(
     cancel: CancellationToken,
 ) {
     loop {
-        let want = *wanted.borrow_and_update();
+        let want = wanted.borrow_and_update().clone();
         let last = out.borrow().at;
         if want.pods_since.is_some_and(|since| last < since) {
             // Cancel-safe: what was measured is asked for again.
             let measured = tokio::select! {
                 () = cancel.cancelled() => return,
-                measured = measure(&samples, &storage, want.with_storage) => measured,
+                measured = measure(&samples, &storage, &want) => measured,
             };
             if let Some(measured) = measured {
                 out.send_replace(Arc::new(measured));
@@ -45,11 +45,16 @@ pub async fn run_pods_use(
 }
 
 /// `None`: the kernel does not show the machine's counters, or the agent ends.
-async fn measure(samples: &Handle, storage: &StorageHandle, with_storage: bool) -> Option<PodsUse> {
+async fn measure(samples: &Handle, storage: &StorageHandle, want: &Wanted) -> Option<PodsUse> {
     let at = Timestamp::now();
     let sample = samples.sample(Duration::ZERO, Depth::Counters).await.ok()??;
-    let storage = match with_storage {
-        true => Some(storage.get_within(&sample, FRESH).await.ok()?),
+    let storage = match want.with_storage {
+        true => Some(
+            storage
+                .get_within(&sample, FRESH, want.walked.clone())
+                .await
+                .ok()?,
+        ),
         false => None,
     };
     Some(pods_use(at, &sample, storage.as_deref()))

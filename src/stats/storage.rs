@@ -3,7 +3,7 @@
 //! (`volumeStatsAggPeriod`). A directory whose count took long is counted again only after ten times as long, unless its
 //! file system counts it (`quota`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::HOUSEKEEPING;
 use super::directories::{self, Directories, KnownVolumes, Quotas};
 use super::quota::Source;
 use super::sampler::Stopped;
-use super::volume::REST;
+use super::volume::{REST, Trust};
 use crate::bulkhead::{Bulkhead, Limits, Stuck};
 use crate::counters::Counters;
 use crate::cri::{CriError, Runtime};
@@ -66,6 +66,7 @@ pub struct StoragePlace {
 struct Request {
     sample: Arc<NodeSample>,
     max_age: Duration,
+    walked: BTreeSet<PodUid>,
     answer: oneshot::Sender<Arc<Storage>>,
 }
 
@@ -77,18 +78,21 @@ impl StorageHandle {
     /// What is kept on disks for the pods of this sample, as it is remembered for answers to callers. Numbers that take
     /// longer than a second to read are those of the last time, or absent.
     pub async fn get(&self, sample: &Arc<NodeSample>) -> Result<Arc<Storage>, Stopped> {
-        self.get_within(sample, HOUSEKEEPING).await
+        self.get_within(sample, HOUSEKEEPING, BTreeSet::new()).await
     }
 
-    /// The same, at most that old where it does not take long to count.
+    /// The same, at most that old where it does not take long to count. No quota is believed about the volumes of these
+    /// pods.
     pub async fn get_within(
         &self,
         sample: &Arc<NodeSample>,
         max_age: Duration,
+        walked: BTreeSet<PodUid>,
     ) -> Result<Arc<Storage>, Stopped> {
         let (answer, answered) = oneshot::channel();
         let request = Request {
             max_age,
+            walked,
             sample: Arc::clone(sample),
             answer,
         };
@@ -134,14 +138,15 @@ pub async fn run_storage(place: StoragePlace, mut requests: StorageRequests, can
         tokio::select! {
             // All are cancel-safe: a request stays in its channel, the reading goes on.
             request = requests.0.recv() => {
-                let Some(Request { sample, max_age, answer }) = request else { return };
-                if let Some((_, fresh)) = last.as_ref().filter(|(at, _)| at.elapsed() <= max_age) {
+                let Some(Request { sample, max_age, walked, answer }) = request else { return };
+                let is_fresh = |at: &Instant| at.elapsed() <= max_age && walked.is_empty();
+                if let Some((_, fresh)) = last.as_ref().filter(|(at, _)| is_fresh(at)) {
                     // It fails if the request was dropped, here and below.
                     let _ = answer.send(Arc::clone(fresh));
                     continue;
                 }
                 if let Some(collector) = resting.take() {
-                    reading = Some(tokio::spawn(collector.collect(sample, max_age)));
+                    reading = Some(tokio::spawn(collector.collect(sample, max_age, walked)));
                 }
                 waiting.push((Instant::now() + PATIENCE, answer));
             }
@@ -220,7 +225,12 @@ impl Collector {
         }
     }
 
-    async fn collect(mut self, sample: Arc<NodeSample>, max_age: Duration) -> (Collector, Storage) {
+    async fn collect(
+        mut self,
+        sample: Arc<NodeSample>,
+        max_age: Duration,
+        walked: BTreeSet<PodUid>,
+    ) -> (Collector, Storage) {
         // What is for answers is remembered longer.
         let remembered = match max_age < HOUSEKEEPING {
             true => max_age,
@@ -229,7 +239,7 @@ impl Collector {
         let runtime = self.of_runtime(remembered).await;
         self.pods
             .retain(|uid, _| sample.pods.iter().any(|pod| pod.uid == *uid));
-        self.count_due(&sample, remembered).await;
+        self.count_due(&sample, remembered, &walked).await;
         let (root, images) = (self.place.root.clone(), runtime.images.clone());
         let filesystems = tokio::task::spawn_blocking(move || {
             let images = images.and_then(|(directory, own)| {
@@ -314,7 +324,7 @@ impl Collector {
     }
 
     /// Counts the directories of the pods for which it is time. What cannot be counted keeps its last numbers.
-    async fn count_due(&mut self, sample: &NodeSample, remembered: Duration) {
+    async fn count_due(&mut self, sample: &NodeSample, remembered: Duration, walked: &BTreeSet<PodUid>) {
         let now = Instant::now();
         let StoragePlace {
             root, logs, quotas, ..
@@ -328,7 +338,11 @@ impl Collector {
                 volumes: Arc::default(),
             });
             let is_fresh = known.counted.is_some_and(|counted| now < counted + remembered);
-            if is_fresh || known.rests > now {
+            let trust = match walked.contains(&pod.uid) {
+                true => Trust::Walks,
+                false => Trust::Quotas,
+            };
+            if trust == Trust::Quotas && (is_fresh || known.rests > now) {
                 continue;
             }
             let place = directories::Place::new((root, logs), *quotas, &pod.name, &pod.uid);
@@ -336,7 +350,12 @@ impl Collector {
             let work = move || {
                 yield_to_others();
                 let mut volumes = volumes.lock().unwrap_or_else(PoisonError::into_inner);
-                directories::count(&place, &mut volumes, std::time::Instant::now() + LONGEST_COUNT)
+                directories::count(
+                    &place,
+                    &mut volumes,
+                    trust,
+                    std::time::Instant::now() + LONGEST_COUNT,
+                )
             };
             due.push((pod.uid.0.clone(), work));
         }

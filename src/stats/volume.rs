@@ -29,18 +29,29 @@ pub(super) struct Known {
     failures: LastLogged<String>,
 }
 
+/// Whether a project quota that was right so far is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It is.
+    Quotas,
+    /// A pod may have to go for the number: it is not.
+    Walks,
+}
+
 /// One count.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Count {
     pub(super) used: DirectoryUsage,
     pub(super) source: Source,
+    /// Whether it was walked through, or that was tried.
+    pub(super) is_counted: bool,
     pub(super) took: Duration,
     /// Whether the next count needs no walk.
     pub(super) is_cheap: bool,
 }
 
-/// Counts a volume that may be a project of its own.
-pub(super) fn count(path: &Path, known: &mut Known, deadline: Instant) -> io::Result<Count> {
+/// Counts a volume that may be a project of its own; by walking through it if nothing else will do.
+pub(super) fn count(path: &Path, known: &mut Known, trust: Trust, deadline: Instant) -> io::Result<Count> {
     let begun = Instant::now();
     if known.project.is_none() {
         // A directory that cannot be opened fails below.
@@ -50,9 +61,13 @@ pub(super) fn count(path: &Path, known: &mut Known, deadline: Instant) -> io::Re
     let rested = known.rested.is_none_or(|rested| begun >= rested);
     let drawn = RandomState::new().hash_one(path);
     if let Some(used) = before
+        && trust == Trust::Quotas
         && known.standing.source(rested, drawn) == Source::Quota
     {
-        return Ok(known.count(used, Source::Quota, begun));
+        return Ok(Count {
+            is_counted: false,
+            ..known.count(used, Source::Quota, begun)
+        });
     }
     let walked = walk(path, deadline);
     known.rested = Some(Instant::now() + begun.elapsed() * REST);
@@ -145,6 +160,7 @@ impl Known {
         Count {
             used,
             source,
+            is_counted: true,
             took: begun.elapsed(),
             is_cheap: self.project.is_some() && self.standing.is_believed(),
         }
@@ -179,11 +195,11 @@ mod tests {
         for number in 1..4 {
             fs::write(directory.path().join(number.to_string()), "").unwrap();
             let soon = Instant::now() + Duration::from_secs(60);
-            let count = count(directory.path(), &mut known, soon).unwrap();
+            let count = count(directory.path(), &mut known, Trust::Quotas, soon).unwrap();
             assert_eq!((count.used.inodes, count.source), (number + 1, Source::Walk));
             assert!(!count.is_cheap);
         }
         assert_eq!(known.standing, Standing::Unknown);
-        assert!(super::count(Path::new("/none"), &mut Known::default(), Instant::now()).is_err());
+        assert!(super::count(Path::new("/none"), &mut Known::default(), Trust::Quotas, Instant::now()).is_err());
     }
 }

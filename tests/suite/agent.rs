@@ -247,7 +247,7 @@ impl Machine {
 
     /// What loop 1 needs to have measured.
     pub(crate) fn wanted(&self) -> Wanted {
-        *self.agent().wiring.measurements().0.borrow()
+        self.agent().wiring.measurements().0.borrow().clone()
     }
 
     /// What pods use is measured when it is wanted.

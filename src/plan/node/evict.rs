@@ -10,7 +10,7 @@ mod limits;
 mod message;
 mod rank;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,10 @@ pub struct Evictions {
     round: Round,
     /// What pods used when their limits were looked at last.
     limits_seen: Timestamp,
+    /// The pods that may have to go for numbers that only quotas give.
+    doubted: BTreeSet<PodUid>,
+    /// Those whose volumes were walked through for that: no better number is to be had.
+    walked: BTreeSet<PodUid>,
     attempt: Option<(Starved, Timestamp)>,
 }
 
@@ -200,28 +204,40 @@ impl NodeView<'_> {
     /// The pods that take more of the disk than they may, once for each time that it is measured.
     fn over_their_limits(&self, state: &mut Evictions, now: Timestamp) -> Vec<Evicted> {
         let measured = self.pods_use;
-        let is_news =
-            measured.at > state.limits_seen && measured.pods.values().any(|own| own.storage.is_some());
-        if !self.policy.eviction.limits_storage || !is_news {
+        if measured.at <= state.limits_seen {
             return Vec::new();
         }
         state.limits_seen = measured.at;
+        state.walked = std::mem::take(&mut state.doubted);
+        let is_known = measured.pods.values().any(|own| own.storage.is_some());
+        if !self.policy.eviction.limits_storage || !is_known {
+            return Vec::new();
+        }
         let by = later(now, AT_ONCE);
-        let over = self.running().filter(|pod| !is_critical(pod)).filter_map(|pod| {
-            let exceeded = limits::exceeded(pod, measured.pods.get(&pod.uid)?, self.measured.disks)?;
+        let mut over = Vec::new();
+        for pod in self.running().filter(|pod| !is_critical(pod)) {
+            let used = measured.pods.get(&pod.uid);
+            let exceeded = used.and_then(|used| limits::exceeded(pod, used, self.measured.disks));
+            let Some((exceeded, is_counted)) = exceeded else {
+                continue;
+            };
+            if !is_counted && !state.walked.contains(&pod.uid) {
+                state.doubted.insert(pod.uid.clone());
+                continue;
+            }
             let end = End::Evicted {
                 message: exceeded.message().to_owned(),
                 cause: EvictionCause::Limit,
                 annotations: BTreeMap::new(),
             };
-            Some(Evicted {
+            over.push(Evicted {
                 pod: Arc::clone(pod),
                 end,
                 by,
                 signal: exceeded.signal(),
-            })
-        });
-        over.collect()
+            });
+        }
+        over
     }
 
     /// The pod that goes next, if one has to and it is known which.
@@ -253,11 +269,18 @@ impl NodeView<'_> {
             }
             return None;
         }
-        let next = self.ranked(first, &met, now);
-        if next.is_none() {
+        let Some(next) = self.ranked(first, &met, now) else {
             state.round = Round::Waits(later(now, MONITORED));
+            return None;
+        };
+        let used = self.pods_use.pods.get(&next.pod.uid);
+        let is_counted = first.signal.shortage() != Shortage::Disk || used.is_none_or(limits::is_counted);
+        if !is_counted && !state.walked.contains(&next.pod.uid) {
+            // It may not be the first if its volumes are walked through.
+            state.doubted.insert(next.pod.uid.clone());
+            return None;
         }
-        next
+        Some(next)
     }
 
     fn ranked(
@@ -297,6 +320,8 @@ impl NodeView<'_> {
     fn wanted(&self, state: &Evictions, watched: bool, now: Timestamp) -> Wanted {
         let looked_at = later(self.pods_use.at, MONITORED);
         let for_limits = (watched && looked_at <= now).then_some(looked_at);
+        let for_doubts =
+            (!state.doubted.is_empty()).then(|| later(self.pods_use.at, Duration::from_nanos(1)));
         let (for_round, of_disk) = match (&state.round, state.attempt) {
             (Round::Ranks(since, _), Some((starved, _))) => (
                 Some(*since),
@@ -310,8 +335,9 @@ impl NodeView<'_> {
         };
         Wanted {
             machine_since: machine,
-            pods_since: for_limits.max(for_round),
-            with_storage: for_limits.is_some() || of_disk,
+            pods_since: for_limits.max(for_round).max(for_doubts),
+            with_storage: for_limits.or(for_doubts).is_some() || of_disk,
+            walked: state.doubted.clone(),
         }
     }
 

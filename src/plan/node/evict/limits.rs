@@ -61,8 +61,8 @@ impl Exceeded {
     }
 }
 
-/// The first limit that the pod exceeds.
-pub(super) fn exceeded(pod: &Pod, used: &PodUse, disks: DiskLayout) -> Option<Exceeded> {
+/// The first limit that the pod exceeds, and whether what it takes was counted.
+pub(super) fn exceeded(pod: &Pod, used: &PodUse, disks: DiskLayout) -> Option<(Exceeded, bool)> {
     let storage = used.storage.as_ref()?;
     let is_above = |bytes: u64, limit: Bytes| i64::try_from(bytes).unwrap_or(i64::MAX) > limit.0;
     for volume in &pod.volumes {
@@ -74,20 +74,19 @@ pub(super) fn exceeded(pod: &Pod, used: &PodUse, disks: DiskLayout) -> Option<Ex
             continue;
         };
         let held = storage.volumes.iter().find(|held| held.name == volume.name);
-        if held.is_some_and(|held| limit > Bytes(0) && is_above(held.used.bytes, limit)) {
+        if let Some(held) = held.filter(|held| limit > Bytes(0) && is_above(held.used.bytes, limit)) {
             let (name, limit) = (&volume.name, limit.quantity());
-            return Some(Exceeded::Volume(format!(
-                "Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}. "
-            )));
+            let message = format!("Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}. ");
+            return Some((Exceeded::Volume(message), held.is_counted));
         }
     }
     if let Some(limit) = pod_limits(pod, Overhead::Without).ephemeral_storage
         && is_above(storage.ephemeral().bytes, limit)
     {
         let limit = limit.quantity();
-        return Some(Exceeded::Pod(format!(
-            "Pod ephemeral local storage usage exceeds the total limit of containers {limit}. "
-        )));
+        let message =
+            format!("Pod ephemeral local storage usage exceeds the total limit of containers {limit}. ");
+        return Some((Exceeded::Pod(message), is_counted(used)));
     }
     let layers_count = disks == DiskLayout::Shared;
     pod.containers.iter().find_map(|container| {
@@ -102,9 +101,14 @@ pub(super) fn exceeded(pod: &Pod, used: &PodUse, disks: DiskLayout) -> Option<Ex
         let used = log.saturating_add(layer.map_or(0, |layer| layer.bytes));
         is_above(used, limit).then(|| {
             let (name, limit) = (&container.name, limit.quantity());
-            Exceeded::Container(format!(
-                "Container {name} exceeded its local ephemeral storage limit {limit:?}. "
-            ))
+            let message = format!("Container {name} exceeded its local ephemeral storage limit {limit:?}. ");
+            (Exceeded::Container(message), true)
         })
     })
+}
+
+/// Whether all volumes of the pod that lie on the node's disk were counted.
+pub(super) fn is_counted(used: &PodUse) -> bool {
+    let mut volumes = used.storage.iter().flat_map(|storage| &storage.volumes);
+    volumes.all(|volume| !volume.is_ephemeral || volume.is_counted)
 }

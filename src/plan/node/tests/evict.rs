@@ -68,6 +68,7 @@ fn used(second: i64, pods: &[Used<'_>]) -> PodsUse {
             name: "data".to_owned(),
             is_ephemeral: true,
             used: bytes(volume),
+            is_counted: true,
             filesystem: FilesystemUsage {
                 at: at(0),
                 capacity: 0,
@@ -494,6 +495,59 @@ fn a_pod_that_exceeds_a_limit_of_its_own_goes_whatever_is_free() {
     node.has_pod(of_file(sized("a", 0, 100)));
     node.measures(1, 900, 900);
     assert_eq!(node.evicts(1).wanted, crate::model::pods_use::Wanted::default());
+}
+
+/// Others can charge their files to the project of a pod's volume.
+#[test]
+fn nobody_goes_for_what_a_quota_alone_says() {
+    let uncounted = |second: i64, volume: u64| {
+        let mut uses = used(second, &[("a", 0, 1, 0, 0, volume), ("b", 0, 1, 0, 0, 30)]);
+        for pod in uses.pods.values_mut() {
+            pod.storage.as_mut().unwrap().volumes[0].is_counted = false;
+        }
+        uses
+    };
+    let a = sample::uid("uid-a");
+    let mut node = Node::short(Vec::new());
+    node.has_pod(sized("a", 0, 100));
+    node.measures(1, 900, 900);
+    node.evicts(1);
+    node.pods_use = uncounted(2, 101);
+    let plan = node.evicts(2);
+    assert!(plan.due.is_empty());
+    assert_eq!(plan.wanted.walked, BTreeSet::from([a.clone()]));
+    assert!(plan.wanted.pods_since.is_some_and(|since| since > at(2)));
+    // It was another's.
+    node.pods_use = used(3, &[("a", 0, 1, 0, 0, 1)]);
+    let plan = node.evicts(3);
+    assert!(plan.due.is_empty() && plan.wanted.walked.is_empty());
+    // It is its own; and where no walk comes to an end there is no better number.
+    for walked in [used(5, &[("a", 0, 1, 0, 0, 101)]), uncounted(5, 101)] {
+        let mut node = Node::short(Vec::new());
+        node.has_pod(sized("a", 0, 100));
+        node.measures(1, 900, 900);
+        node.pods_use = uncounted(4, 101);
+        assert!(node.evicts(4).due.is_empty());
+        node.pods_use = walked;
+        assert_eq!(node.evicts(5).due.len(), 1);
+    }
+    // The same holds for whom a short disk would take first.
+    let mut node = Node::short(vec![hard(Signal::Nodefs, 100)]);
+    node.measured.disks = DiskLayout::Images;
+    node.has_pod(sized("a", 0, 0));
+    node.has_pod(sized("b", 0, 0));
+    node.measures(1, 900, 50);
+    node.evicts(1);
+    node.pods_use = uncounted(2, 500);
+    assert_eq!(node.evicts(2).wanted.walked, BTreeSet::from([a]));
+    node.pods_use = used(3, &[("a", 0, 1, 0, 0, 1), ("b", 0, 1, 0, 0, 30)]);
+    let due = node.evicts(3).due;
+    assert_eq!(
+        due.iter()
+            .map(|one| one.pod.name.name.as_str())
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
 }
 
 #[test]
