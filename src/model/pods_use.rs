@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::pod::PodUid;
+use super::resources::Bytes;
 use super::stats::PodStorage;
 
 /// What each pod uses, measured at one moment.
@@ -47,6 +48,8 @@ pub struct Wanted {
     pub pods_since: Option<Timestamp>,
     /// Whether that includes what they keep on disks.
     pub with_storage: bool,
+    /// A measurement of the machine as soon as the node's disk has less than this: a pod may have taken more than it may.
+    pub nodefs_below: Option<Bytes>,
     /// The pods whose volumes are walked through for that, because one may have to go for what a quota says.
     pub walked: BTreeSet<PodUid>,
 }

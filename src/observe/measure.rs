@@ -134,9 +134,11 @@ impl Measuring {
                 Ok(measured) => {
                     failed = false;
                     notices = self.order(&measured);
-                    next = now + until_short(&measured, &self.policy).min(self.every);
+                    let below = self.wanted.borrow().nodefs_below;
+                    let until = until_short(&measured, &self.policy).min(until_below(&measured, below));
+                    next = now + until.min(self.every);
                     let is_due = now >= published + self.every;
-                    if is_due || self.is_awaited() || self.is_news(&measured) {
+                    if is_due || self.is_awaited(&measured) || self.is_news(&measured) {
                         published = now;
                         self.out.send_replace(Arc::new(measured));
                     }
@@ -159,11 +161,16 @@ impl Measuring {
         }
     }
 
-    /// Whether loop 1 waits for a measurement that was not published yet.
-    fn is_awaited(&mut self) -> bool {
+    /// Whether loop 1 waits for a measurement like this one.
+    fn is_awaited(&mut self, measured: &Measured) -> bool {
         let wanted = self.wanted.borrow_and_update().clone();
-        let last = self.out.borrow().at;
-        wanted.machine_since.is_some_and(|since| last < since)
+        let last = self.out.borrow();
+        let is_wanted = wanted.machine_since.is_some_and(|since| last.at < since);
+        let is_below = |measured: &Measured| {
+            let below = wanted.nodefs_below;
+            below.is_some_and(|below| measured.nodefs.available < below)
+        };
+        is_wanted || is_below(measured) && !is_below(&last)
     }
 
     /// Whether other thresholds are crossed than was published.
@@ -214,6 +221,19 @@ async fn one(notice: Option<&MemoryNotice>) {
     }
 }
 
+/// How long it takes at least until the node's disk has less than that, if it has more.
+fn until_below(measured: &Measured, below: Option<Bytes>) -> Duration {
+    let left = below.map(|below| measured.nodefs.available.0.saturating_sub(below.0));
+    let left = left.and_then(|left| u64::try_from(left).ok());
+    left.map_or(Duration::MAX, |left| time_of(left, BYTES_PER_SECOND))
+        .max(SHORTEST)
+}
+
+fn time_of(left: u64, rate: i64) -> Duration {
+    let millis = u128::from(left) * 1000 / u128::from(rate.unsigned_abs());
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
 /// How long it takes at least until a threshold can be crossed that is not.
 fn until_short(measured: &Measured, policy: &EvictionPolicy) -> Duration {
     let times = policy.thresholds.iter().filter_map(|threshold| {
@@ -224,9 +244,7 @@ fn until_short(measured: &Measured, policy: &EvictionPolicy) -> Duration {
             Starved::Inodes => INODES_PER_SECOND,
             Starved::Pids => PROCESSES_PER_SECOND,
         };
-        let left = u64::try_from(left).ok()?;
-        let millis = u128::from(left) * 1000 / u128::from(rate.unsigned_abs());
-        Some(Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+        Some(time_of(u64::try_from(left).ok()?, rate))
     });
     times
         .min()

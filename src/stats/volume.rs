@@ -200,6 +200,14 @@ mod tests {
             assert!(!count.is_cheap);
         }
         assert_eq!(known.standing, Standing::Unknown);
-        assert!(super::count(Path::new("/none"), &mut Known::default(), Trust::Quotas, Instant::now()).is_err());
+        assert!(
+            super::count(
+                Path::new("/none"),
+                &mut Known::default(),
+                Trust::Quotas,
+                Instant::now()
+            )
+            .is_err()
+        );
     }
 }

@@ -26,13 +26,15 @@ use crate::model::placement::Placement;
 use crate::model::pod::{Pod, PodName, PodUid};
 use crate::model::pods_use::Wanted;
 use crate::model::reason;
-use crate::model::resources::Qos;
+use crate::model::resources::{Bytes, Qos};
 use crate::plan::admit::Refusal;
 use crate::plan::cgroup::is_critical;
 use crate::plan::placement::tolerates_scheduling;
 
 /// How often what pods with limits keep on the disk is looked at (`evictionMonitoringPeriod` in `pkg/kubelet`).
 const MONITORED: Duration = Duration::from_secs(10);
+/// What the disk may lose before the limits of pods that are close to them are looked at, in bytes.
+const LEAST_ROOM: i64 = 16 << 20;
 /// How long the next pod waits for the end of the one before (`podCleanupTimeout`).
 const CLEANED_UP: Duration = Duration::from_secs(30);
 /// How long a round waits for what pods use before it begins anew.
@@ -49,6 +51,8 @@ pub struct Evictions {
     round: Round,
     /// What pods used when their limits were looked at last.
     limits_seen: Timestamp,
+    /// As long as the node's disk has more than this, none can have exceeded its limit since.
+    limits_hold_above: Option<Bytes>,
     /// The pods that may have to go for numbers that only quotas give.
     doubted: BTreeSet<PodUid>,
     /// Those whose volumes were walked through for that: no better number is to be had.
@@ -213,6 +217,14 @@ impl NodeView<'_> {
         if !self.policy.eviction.limits_storage || !is_known {
             return Vec::new();
         }
+        let room = self.running().filter(|pod| !is_critical(pod)).filter_map(|pod| {
+            let used = measured.pods.get(&pod.uid)?;
+            limits::room(pod, used)
+        });
+        let free = self.measured.nodefs.available.0;
+        state.limits_hold_above = room
+            .min()
+            .map(|room| Bytes(free.saturating_sub(room.max(LEAST_ROOM))));
         let by = later(now, AT_ONCE);
         let mut over = Vec::new();
         for pod in self.running().filter(|pod| !is_critical(pod)) {
@@ -319,7 +331,12 @@ impl NodeView<'_> {
 
     fn wanted(&self, state: &Evictions, watched: bool, now: Timestamp) -> Wanted {
         let looked_at = later(self.pods_use.at, MONITORED);
-        let for_limits = (watched && looked_at <= now).then_some(looked_at);
+        let below = state.limits_hold_above.filter(|_| watched);
+        let is_filling = below.is_some_and(|below| self.measured.nodefs.available < below);
+        let for_limits = match watched && looked_at <= now {
+            true => Some(looked_at),
+            false => is_filling.then_some(self.measured.at),
+        };
         let for_doubts =
             (!state.doubted.is_empty()).then(|| later(self.pods_use.at, Duration::from_nanos(1)));
         let (for_round, of_disk) = match (&state.round, state.attempt) {
@@ -337,6 +354,7 @@ impl NodeView<'_> {
             machine_since: machine,
             pods_since: for_limits.max(for_round).max(for_doubts),
             with_storage: for_limits.or(for_doubts).is_some() || of_disk,
+            nodefs_below: below,
             walked: state.doubted.clone(),
         }
     }

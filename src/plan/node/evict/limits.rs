@@ -107,6 +107,31 @@ pub(super) fn exceeded(pod: &Pod, used: &PodUse, disks: DiskLayout) -> Option<(E
     })
 }
 
+/// How much more of the disk the pod may take at least before it exceeds a limit; `None` without a limit.
+pub(super) fn room(pod: &Pod, used: &PodUse) -> Option<i64> {
+    let storage = used.storage.as_ref()?;
+    let left = |limit: Bytes, used: u64| limit.0.saturating_sub(i64::try_from(used).unwrap_or(i64::MAX));
+    let volumes = pod.volumes.iter().filter_map(|volume| {
+        let VolumeSource::EmptyDir {
+            medium: Medium::Disk,
+            size_limit: Some(limit),
+        } = volume.source
+        else {
+            return None;
+        };
+        let held = storage.volumes.iter().find(|held| held.name == volume.name);
+        Some(left(limit, held.map_or(0, |held| held.used.bytes)))
+    });
+    let whole = pod_limits(pod, Overhead::Without).ephemeral_storage;
+    let whole = whole.map(|limit| left(limit, storage.ephemeral().bytes));
+    let containers = pod.containers.iter().filter_map(|container| {
+        let limit = container.resources.limits.ephemeral_storage?;
+        let log = storage.logs.get(&container.name).map_or(0, |log| log.bytes);
+        Some(left(limit, log))
+    });
+    volumes.chain(whole).chain(containers).min()
+}
+
 /// Whether all volumes of the pod that lie on the node's disk were counted.
 pub(super) fn is_counted(used: &PodUse) -> bool {
     let mut volumes = used.storage.iter().flat_map(|storage| &storage.volumes);

@@ -497,6 +497,34 @@ fn a_pod_that_exceeds_a_limit_of_its_own_goes_whatever_is_free() {
     assert_eq!(node.evicts(1).wanted, crate::model::pods_use::Wanted::default());
 }
 
+#[test]
+fn the_limits_are_looked_at_as_soon_as_the_disk_has_lost_what_is_left_of_one() {
+    const MIB: i64 = 1 << 20;
+    let mut node = Node::short(Vec::new());
+    node.has_pod(sized("a", 0, 100 * MIB));
+    node.has_pod(sized("b", 0, 500 * MIB));
+    node.measures(1, 900, 4000 * MIB);
+    node.evicts(1);
+    let mebibytes = |mebibytes: u64| mebibytes << 20;
+    node.pods_use = used(2, &[("a", 0, 1, 0, 0, mebibytes(40)), ("b", 0, 1, 0, 0, 0)]);
+    let wanted = node.evicts(2).wanted;
+    assert_eq!(wanted.nodefs_below, Some(Bytes(3940 * MIB)));
+    assert_eq!(wanted.pods_since, None);
+    node.measures(3, 900, 3940 * MIB);
+    assert_eq!(node.evicts(3).wanted.pods_since, None);
+    node.measures(4, 900, 3939 * MIB);
+    let wanted = node.evicts(4).wanted;
+    assert_eq!((wanted.pods_since, wanted.with_storage), (Some(at(4)), true));
+    node.pods_use = used(
+        5,
+        &[("a", 0, 1, 0, 0, mebibytes(40)), ("b", 0, 1, 0, 0, mebibytes(61))],
+    );
+    let wanted = node.evicts(5).wanted;
+    // It was the other one.
+    assert_eq!(wanted.nodefs_below, Some(Bytes(3879 * MIB)));
+    assert_eq!(wanted.pods_since, None);
+}
+
 /// Others can charge their files to the project of a pod's volume.
 #[test]
 fn nobody_goes_for_what_a_quota_alone_says() {
