@@ -56,6 +56,7 @@ impl Places {
         let at = Timestamp::now();
         let root = &self.root;
         let memory = machine::memory(root)?;
+        let disks = self.disks();
         let other = |path: &Option<PathBuf>| file_system(path.as_deref()?).ok();
         Ok(Measured {
             at,
@@ -65,8 +66,11 @@ impl Places {
             nodefs: file_system(&self.root_dir)?,
             // The runtime's directories may not exist yet.
             imagefs: other(&self.images),
-            containerfs: other(&self.containers),
-            disks: self.disks(),
+            containerfs: match disks {
+                DiskLayout::Split => other(&self.containers),
+                DiskLayout::Shared | DiskLayout::Images => None,
+            },
+            disks,
             pids_max: pids_max(root)?,
             pids_used: pids_used(root)?,
         })
@@ -115,6 +119,7 @@ impl Measuring {
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut failed = false;
         let mut notices = Notices::default();
+        let mut ordered = None::<Instant>;
         let (mut published, mut next) = (Instant::now(), Instant::now());
         loop {
             let last = Instant::now();
@@ -133,11 +138,15 @@ impl Measuring {
             match measured.expect("measuring does not panic") {
                 Ok(measured) => {
                     failed = false;
-                    notices = self.order(&measured);
                     let below = self.wanted.borrow().nodefs_below;
                     let until = until_short(&measured, &self.policy).min(until_below(&measured, below));
                     next = now + until.min(self.every);
                     let is_due = now >= published + self.every;
+                    // The kernel takes its time to cancel an order.
+                    if ordered.is_none_or(|ordered| now >= ordered + self.every) {
+                        notices = self.order(&measured);
+                        ordered = Some(now);
+                    }
                     if is_due || self.is_awaited(&measured) || self.is_news(&measured) {
                         published = now;
                         self.out.send_replace(Arc::new(measured));
@@ -165,7 +174,8 @@ impl Measuring {
     fn is_awaited(&mut self, measured: &Measured) -> bool {
         let wanted = self.wanted.borrow_and_update().clone();
         let last = self.out.borrow();
-        let is_wanted = wanted.machine_since.is_some_and(|since| last.at < since);
+        let is_fresh = |since| last.at >= since && last.at <= measured.at;
+        let is_wanted = wanted.machine_since.is_some_and(|since| !is_fresh(since));
         let is_below = |measured: &Measured| {
             let below = wanted.nodefs_below;
             below.is_some_and(|below| measured.nodefs.available < below)

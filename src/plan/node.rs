@@ -124,7 +124,7 @@ impl NodeDecisions {
 
     /// Whether the end of a pod may change what is decided of the node.
     pub fn awaits_ends(&self) -> bool {
-        self.shutdown.is_some() || !self.waiting.is_empty()
+        self.shutdown.is_some() || !self.waiting.is_empty() || self.evictions.awaits_ends()
     }
 }
 

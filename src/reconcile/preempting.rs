@@ -1,5 +1,7 @@
 //! Room for critical pods, carried out: pods that have to leave are marked to be planned, and work on them is interrupted.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{Key, Loop, Work};
@@ -23,8 +25,14 @@ impl Loop {
     }
 
     fn preempt(&mut self, pod: &Pod, Preemption { victims, lacking }: &Preemption, now: Timestamp) {
-        node::end_for_critical(victims, &self.snapshot, &mut self.memory, now);
-        for victim in victims {
+        // A pod may have been evicted since.
+        let ends = |victim: &&Arc<Pod>| {
+            let memory = self.memory.pods.get(&victim.name);
+            memory.is_some_and(|memory| memory.uid == victim.uid && memory.ended.is_some())
+        };
+        let victims: Vec<_> = victims.iter().filter(|victim| !ends(victim)).cloned().collect();
+        node::end_for_critical(&victims, &self.snapshot, &mut self.memory, now);
+        for victim in &victims {
             let key = Key::Pod(victim.name.clone());
             let is_other = |work: &&Work| work.uid == victim.uid && work.ends.is_none();
             if let Some(work) = self.busy.get(&key).filter(is_other) {

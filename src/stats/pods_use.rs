@@ -16,6 +16,16 @@ use crate::model::stats::{CgroupSample, NodeSample, PodSample, Storage};
 /// How old the numbers of disks may be.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// How soon a measurement that failed is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Whether what was measured last is too old, or of before the clock was set back.
+fn is_outstanding(want: &Wanted, out: &watch::Sender<Arc<PodsUse>>) -> bool {
+    let last = out.borrow().at;
+    let is_fresh = |since| last >= since && last <= Timestamp::now();
+    want.pods_since.is_some_and(|since| !is_fresh(since))
+}
+
 /// Measures whenever it is wanted, until canceled.
 pub async fn run_pods_use(
     (samples, storage): (Handle, StorageHandle),
@@ -25,8 +35,7 @@ pub async fn run_pods_use(
 ) {
     loop {
         let want = wanted.borrow_and_update().clone();
-        let last = out.borrow().at;
-        if want.pods_since.is_some_and(|since| last < since) {
+        if is_outstanding(&want, &out) {
             // Cancel-safe: what was measured is asked for again.
             let measured = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -36,10 +45,12 @@ pub async fn run_pods_use(
                 out.send_replace(Arc::new(measured));
             }
         }
-        // Both arms only wait.
+        let has_failed = is_outstanding(&want, &out);
+        // All arms only wait.
         tokio::select! {
             () = cancel.cancelled() => return,
             changed = wanted.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(RETRY), if has_failed => {}
         }
     }
 }

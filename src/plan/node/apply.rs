@@ -117,8 +117,12 @@ pub fn end(
     if let Some(before) = before.filter(|before| before.uid != pod.uid) {
         own.former = former(before, pod);
     }
+    own.ends_by = match own.ended {
+        // It has no more time for a second reason.
+        Some(_) => own.ends_by.into_iter().chain(by).min(),
+        None => by,
+    };
     own.ended.get_or_insert(why);
-    own.ends_by = by;
     memory.pods.insert(pod.name.clone(), Arc::new(own));
 }
 

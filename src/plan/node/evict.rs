@@ -24,7 +24,7 @@ use crate::model::measured::DiskLayout;
 use crate::model::memory::Remains;
 use crate::model::placement::Placement;
 use crate::model::pod::{Pod, PodName, PodUid};
-use crate::model::pods_use::Wanted;
+use crate::model::pods_use::{PodsUse, Wanted};
 use crate::model::reason;
 use crate::model::resources::{Bytes, Qos};
 use crate::plan::admit::Refusal;
@@ -37,8 +37,6 @@ const MONITORED: Duration = Duration::from_secs(10);
 const LEAST_ROOM: i64 = 16 << 20;
 /// How long the next pod waits for the end of the one before (`podCleanupTimeout`).
 const CLEANED_UP: Duration = Duration::from_secs(30);
-/// How long a round waits for what pods use before it begins anew.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits for the removal of what nothing uses.
 const RECLAIMED: Duration = Duration::from_secs(60);
 /// What pods have that must go at once (`immediateEvictionGracePeriodSeconds`).
@@ -49,10 +47,14 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 pub struct Evictions {
     crossed: Crossed,
     round: Round,
+    /// When this was decided: the clock may be set back since.
+    decided: Timestamp,
+    /// Whether it was seen what an agent before this one had begun.
+    has_looked: bool,
     /// What pods used when their limits were looked at last.
     limits_seen: Timestamp,
-    /// As long as the node's disk has more than this, none can have exceeded its limit since.
-    limits_hold_above: Option<Bytes>,
+    /// What the node's disk had then.
+    limits_free: Option<Bytes>,
     /// The pods that may have to go for numbers that only quotas give.
     doubted: BTreeSet<PodUid>,
     /// Those whose volumes were walked through for that: no better number is to be had.
@@ -70,8 +72,8 @@ enum Round {
     Reclaims(Timestamp, Timestamp),
     /// A measurement of the machine since that was over.
     Reclaimed(Timestamp),
-    /// What pods use, measured since then; until the second moment.
-    Ranks(Timestamp, Timestamp),
+    /// What pods use, measured since then.
+    Ranks(Timestamp),
     /// The end of these pods, until then.
     Ends(BTreeMap<PodUid, PodName>, Timestamp),
     /// A measurement of the machine since then.
@@ -113,29 +115,37 @@ pub struct Evicted {
 impl NodeView<'_> {
     /// Decides about evictions. Linear in the number of pods, sorted where one of them must go.
     pub(super) fn evictions(&self, now: Timestamp) -> EvictionPlan {
-        let (policy, before) = (&self.policy.eviction, &self.decisions.evictions);
+        // What was measured before the clock was set back says nothing of now.
+        let view = match self.pods_use.at > now {
+            true => NodeView {
+                pods_use: &NOTHING,
+                ..*self
+            },
+            false => *self,
+        };
+        view.evictions_of_now(now)
+    }
+
+    fn evictions_of_now(&self, now: Timestamp) -> EvictionPlan {
+        let policy = &self.policy.eviction;
+        let mut before = self.decisions.evictions.clone();
+        if now < before.decided || self.measured.at < before.crossed.seen {
+            // All that it waits for is in the future now.
+            before = Evictions {
+                has_looked: before.has_looked,
+                ..Evictions::default()
+            };
+        }
         let mut state = Evictions {
             crossed: before.crossed.after(self.measured, policy),
+            decided: now,
             ..before.clone()
         };
         let mut due = Vec::new();
-        if self.snapshot.listed && self.shutting_down.is_none() {
-            // An agent before this one may have begun.
-            if before.crossed == Crossed::default() {
-                let ending: BTreeMap<_, _> = self.being_evicted().collect();
-                if !ending.is_empty() {
-                    state.round = Round::Ends(ending, later(now, CLEANED_UP));
-                }
-            }
-            state.round = self.advanced(&state.round, now);
-            due = self.over_their_limits(&mut state, now);
-            if due.is_empty() {
-                due.extend(self.next_of_round(&mut state, now));
-            }
-            if !due.is_empty() {
-                let pods = due.iter().map(|one| (one.pod.uid.clone(), one.pod.name.clone()));
-                state.round = Round::Ends(pods.collect(), later(now, CLEANED_UP));
-            }
+        // Nothing ends while the runtime does not answer, and nobody else has to go for that.
+        let is_reachable = matches!(self.snapshot.runtime.reachable, Some(Ok(())));
+        if self.snapshot.listed && is_reachable && self.shutting_down.is_none() {
+            due = self.make_room(&mut state, now);
         }
         let watched = self.watched();
         EvictionPlan {
@@ -152,6 +162,31 @@ impl NodeView<'_> {
             due,
             evictions: state,
         }
+    }
+
+    fn make_room(&self, state: &mut Evictions, now: Timestamp) -> Vec<Evicted> {
+        // An agent before this one may have begun.
+        if !state.has_looked {
+            state.has_looked = true;
+            let ending: BTreeMap<_, _> = self.being_evicted().collect();
+            if !ending.is_empty() {
+                state.round = Round::Ends(ending, later(now, CLEANED_UP));
+            }
+        }
+        state.round = self.advanced(&state.round, now);
+        let mut due = self.over_their_limits(state, now);
+        if due.is_empty() {
+            due.extend(self.next_of_round(state, now));
+        }
+        if !due.is_empty() {
+            let mut pods = match std::mem::take(&mut state.round) {
+                Round::Ends(pods, _) => pods,
+                _ => BTreeMap::new(),
+            };
+            pods.extend(due.iter().map(|one| (one.pod.uid.clone(), one.pod.name.clone())));
+            state.round = Round::Ends(pods, later(now, CLEANED_UP));
+        }
+        due
     }
 
     /// The round, after what it waited for.
@@ -181,9 +216,7 @@ impl NodeView<'_> {
                     None => round.clone(),
                 }
             }
-            Round::Reclaimed(since) if self.measured.at >= *since => {
-                Round::Ranks(self.measured.at, later(now, PATIENCE))
-            }
+            Round::Reclaimed(since) if self.measured.at >= *since => Round::Ranks(self.measured.at),
             Round::Measures(since) if self.measured.at >= *since => Round::Rests,
             Round::Waits(until) if now >= *until => Round::Measures(now),
             Round::Rests | Round::Reclaimed(_) | Round::Ranks(..) | Round::Measures(_) | Round::Waits(_) => {
@@ -213,18 +246,11 @@ impl NodeView<'_> {
         }
         state.limits_seen = measured.at;
         state.walked = std::mem::take(&mut state.doubted);
+        state.limits_free = Some(self.measured.nodefs.available);
         let is_known = measured.pods.values().any(|own| own.storage.is_some());
         if !self.policy.eviction.limits_storage || !is_known {
             return Vec::new();
         }
-        let room = self.running().filter(|pod| !is_critical(pod)).filter_map(|pod| {
-            let used = measured.pods.get(&pod.uid)?;
-            limits::room(pod, used)
-        });
-        let free = self.measured.nodefs.available.0;
-        state.limits_hold_above = room
-            .min()
-            .map(|room| Bytes(free.saturating_sub(room.max(LEAST_ROOM))));
         let by = later(now, AT_ONCE);
         let mut over = Vec::new();
         for pod in self.running().filter(|pod| !is_critical(pod)) {
@@ -265,20 +291,30 @@ impl NodeView<'_> {
             }
             return None;
         };
+        // What was begun for something else is not gone on with, unless a pod ends for it.
+        let starved = first.signal.starved();
+        let is_other = state.attempt.is_some_and(|(attempted, _)| attempted != starved);
+        if is_other && !matches!(state.round, Round::Ends(..) | Round::Measures(_)) {
+            state.round = Round::Rests;
+        }
         if state.round == Round::Rests {
             state.attempt = Some((first.signal.starved(), now));
             state.round = match self.is_reclaimed(first.signal) {
                 true => Round::Reclaims(now, later(now, RECLAIMED)),
-                false => Round::Ranks(self.measured.at, later(now, PATIENCE)),
+                false => Round::Ranks(self.measured.at),
             };
         }
-        let Round::Ranks(since, until) = state.round else {
+        let Round::Ranks(since) = state.round else {
             return None;
         };
         if self.pods_use.at < since {
-            if now >= until {
-                state.round = Round::Waits(later(now, MONITORED));
-            }
+            return None;
+        }
+        let is_of_disk = first.signal.shortage() == Shortage::Disk;
+        let mut pods = self.pods_use.pods.values().peekable();
+        if is_of_disk && pods.peek().is_some() && pods.all(|pod| pod.storage.is_none()) {
+            // It takes long to count, and nobody goes for what is not known.
+            state.round = Round::Ranks(just_after(self.pods_use.at));
             return None;
         }
         let Some(next) = self.ranked(first, &met, now) else {
@@ -286,7 +322,7 @@ impl NodeView<'_> {
             return None;
         };
         let used = self.pods_use.pods.get(&next.pod.uid);
-        let is_counted = first.signal.shortage() != Shortage::Disk || used.is_none_or(limits::is_counted);
+        let is_counted = !is_of_disk || used.is_none_or(limits::is_counted);
         if !is_counted && !state.walked.contains(&next.pod.uid) {
             // It may not be the first if its volumes are walked through.
             state.doubted.insert(next.pod.uid.clone());
@@ -329,18 +365,21 @@ impl NodeView<'_> {
         })
     }
 
-    fn wanted(&self, state: &Evictions, watched: bool, now: Timestamp) -> Wanted {
+    fn wanted(&self, state: &Evictions, watched: Option<i64>, now: Timestamp) -> Wanted {
         let looked_at = later(self.pods_use.at, MONITORED);
-        let below = state.limits_hold_above.filter(|_| watched);
+        // As long as the disk has more, no pod can have exceeded its limit since.
+        let room = watched.map(|room| room.max(LEAST_ROOM));
+        let below = room
+            .zip(state.limits_free)
+            .map(|(room, free)| Bytes(free.0.saturating_sub(room)));
         let is_filling = below.is_some_and(|below| self.measured.nodefs.available < below);
-        let for_limits = match watched && looked_at <= now {
+        let for_limits = match watched.is_some() && looked_at <= now {
             true => Some(looked_at),
             false => is_filling.then_some(self.measured.at),
         };
-        let for_doubts =
-            (!state.doubted.is_empty()).then(|| later(self.pods_use.at, Duration::from_nanos(1)));
+        let for_doubts = (!state.doubted.is_empty()).then(|| just_after(self.pods_use.at));
         let (for_round, of_disk) = match (&state.round, state.attempt) {
-            (Round::Ranks(since, _), Some((starved, _))) => (
+            (Round::Ranks(since), Some((starved, _))) => (
                 Some(*since),
                 matches!(starved, Starved::Storage | Starved::Inodes),
             ),
@@ -359,33 +398,35 @@ impl NodeView<'_> {
         }
     }
 
-    fn goes_on_at(&self, state: &Evictions, watched: bool, now: Timestamp) -> Option<Timestamp> {
+    fn goes_on_at(&self, state: &Evictions, watched: Option<i64>, now: Timestamp) -> Option<Timestamp> {
         let of_round = match &state.round {
-            Round::Reclaims(_, until)
-            | Round::Ranks(_, until)
-            | Round::Ends(_, until)
-            | Round::Waits(until) => Some(*until),
-            Round::Rests | Round::Reclaimed(_) | Round::Measures(_) => None,
+            Round::Reclaims(_, until) | Round::Ends(_, until) | Round::Waits(until) => Some(*until),
+            Round::Rests | Round::Ranks(_) | Round::Reclaimed(_) | Round::Measures(_) => None,
         };
-        let looked_at = watched.then(|| later(self.pods_use.at, MONITORED));
+        let looked_at = watched.map(|_| later(self.pods_use.at, MONITORED));
         let changes = state.crossed.changes_at(&self.policy.eviction, now);
         let all = [of_round, looked_at, changes].into_iter().flatten();
         all.filter(|at| *at > now).min()
     }
 
-    /// Whether what nothing uses lies on the disk of the signal (`buildSignalToNodeReclaimFuncs`).
+    /// Whether unused images lie on the disk of the signal (`buildSignalToNodeReclaimFuncs`).
     fn is_reclaimed(&self, signal: Signal) -> bool {
-        let is_of_node = matches!(signal, Signal::Nodefs | Signal::NodefsInodes);
+        let is_of_images = matches!(signal, Signal::Imagefs | Signal::ImagefsInodes);
         match self.measured.disks {
-            DiskLayout::Images if is_of_node => false,
-            _ => signal.shortage() == Shortage::Disk,
+            DiskLayout::Shared => signal.shortage() == Shortage::Disk,
+            DiskLayout::Images | DiskLayout::Split => is_of_images,
         }
     }
 
-    /// Whether a pod has a limit that nothing but looking at it enforces.
-    fn watched(&self) -> bool {
-        let mut pods = self.running();
-        self.policy.eviction.limits_storage && pods.any(|pod| !is_critical(pod) && limits::has_limit(pod))
+    /// How much more of the disk pods may take before one exceeds a limit that nothing but looking at it enforces; `None`: no
+    /// pod has such a limit.
+    fn watched(&self) -> Option<i64> {
+        if !self.policy.eviction.limits_storage {
+            return None;
+        }
+        let pods = self.running().filter(|pod| !is_critical(pod));
+        pods.filter_map(|pod| limits::room(pod, self.pods_use.pods.get(&pod.uid)))
+            .min()
     }
 
     /// Whether nothing of the pod runs, and its volumes are gone.
@@ -418,6 +459,24 @@ pub(super) fn admit(pod: &Pod, pressure: &NodePressure) -> Result<(), Refusal> {
 /// Whether the pod tolerates the taint of nodes that are short of memory.
 fn is_prepared(placement: &Placement) -> bool {
     tolerates_scheduling(placement, "node.kubernetes.io/memory-pressure")
+}
+
+/// Not measured.
+static NOTHING: PodsUse = PodsUse {
+    at: Timestamp::UNIX_EPOCH,
+    pods: BTreeMap::new(),
+};
+
+impl Evictions {
+    /// Whether it goes on when pods have ended.
+    pub(super) fn awaits_ends(&self) -> bool {
+        matches!(self.round, Round::Ends(..))
+    }
+}
+
+/// The earliest moment at which it is measured anew.
+fn just_after(at: Timestamp) -> Timestamp {
+    later(at, Duration::from_nanos(1))
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {

@@ -1,6 +1,7 @@
 //! A node that is short of memory, and a pod that takes too much of its disk.
 
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -8,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::control_plane::wait_node_ready;
 use crate::node::{LONG, here};
 use crate::objects::{IDLE, condition, pod};
+use crate::process::run;
 use crate::wait::wait_for;
 
 /// How much memory pods have together, in MiB; a quarter of it has to be free.
@@ -56,6 +58,105 @@ impl Drop for Configured {
             written.expect("a private directory");
         }
     }
+}
+
+/// The node's directory on a disk of its own, of so many GiB.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(cluster: &mut Cluster, gibibytes: u64) -> SmallDisk {
+        let (image, at) = (here("small-disk"), here("small"));
+        let file = std::fs::File::create(&image).expect("a private directory");
+        file.set_len(gibibytes << 30).expect("a sparse file");
+        run(&["mkfs.ext4", "-q", "-F", "-m", "0", &image.display().to_string()]);
+        std::fs::create_dir_all(&at).expect("a private directory");
+        run(&[
+            "mount",
+            "-o",
+            "loop",
+            &image.display().to_string(),
+            &at.display().to_string(),
+        ]);
+        cluster.node.stop_agent();
+        cluster.node.flag(&format!("--root-dir={}", at.display()));
+        cluster.node.start_agent();
+        wait_node_ready(&cluster.api);
+        SmallDisk(at)
+    }
+
+    fn free(&self) -> u64 {
+        let stat = nix::sys::statvfs::statvfs(&self.0).expect("it is mounted");
+        stat.blocks_available() * stat.fragment_size()
+    }
+
+    fn end(self, cluster: &mut Cluster) {
+        cluster.node.stop_agent();
+        cluster.node.flag("--root-dir=/var/lib/kubelet");
+        cluster.node.start_agent();
+        wait_node_ready(&cluster.api);
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What is still used goes with the namespace.
+        let unmounted = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
+        let removed = std::fs::remove_file(here("small-disk"));
+        if !std::thread::panicking() {
+            unmounted.expect("it is mounted");
+            removed.expect("our own file");
+        }
+    }
+}
+
+/// The longest that a pod with a limit takes to fill a disk of 5 GiB at a gigabyte a second.
+pub fn a_fast_writer_is_stopped_before_the_disk_is_full(cluster: &mut Cluster) {
+    let disk = SmallDisk::new(cluster, 5);
+    let write = "while :; do dd if=/dev/zero of=/data/file bs=1M count=4800 2>/dev/null; sleep 100000; done";
+    let mut writer = pod("writer", write);
+    writer["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {"sizeLimit": "512Mi"}}]);
+    writer["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    // Its first look finds nothing yet.
+    writer["spec"]["containers"][0]["command"][2] =
+        json!(format!("while [ ! -e /data/go ]; do sleep 0.1; done; {write}"));
+    cluster.create("pods", &writer);
+    let running = cluster.wait_running("writer");
+    let uid = running["metadata"]["uid"].as_str().unwrap_or_default();
+    let volume = disk
+        .0
+        .join(format!("pods/{uid}/volumes/kubernetes.io~empty-dir/data"));
+    let begun = Instant::now();
+    std::fs::write(volume.join("go"), "").expect("the volume is there");
+    let mut least = disk.free();
+    wait_for("the writer to be evicted", LONG, || {
+        least = least.min(disk.free());
+        let found = cluster.api.get(&cluster.at("pods", "writer"))?;
+        match found["status"]["reason"] == "Evicted" {
+            true => Ok(()),
+            false => Err(found["status"].to_string()),
+        }
+    });
+    println!(
+        "evicted {:?} after it began, with at least {} MiB free",
+        begun.elapsed(),
+        least >> 20
+    );
+    assert!(least > 1 << 30, "{least} bytes were free");
+    cluster.wait("pods", "writer", "stopped", |pod| {
+        pod["status"]["phase"] == "Failed"
+    });
+    wait_for("the room to be given back", LONG, || {
+        let free = disk.free();
+        (free > 4 << 30)
+            .then_some(())
+            .ok_or_else(|| format!("{free} bytes are free"))
+    });
+    cluster.api.delete(&cluster.at("pods", "writer"));
+    wait_for("the pod to be gone", LONG, || match cluster.pods()?.is_empty() {
+        true => Ok(()),
+        false => Err("it is there".to_owned()),
+    });
+    disk.end(cluster);
 }
 
 fn asking(name: &str, script: &str, memory: &str) -> Value {

@@ -92,6 +92,7 @@ pub fn disturbed() -> Vec<Story> {
         story!(top::kubectl_top_shows_what_the_kernel_counts),
         story!(evictions::who_uses_most_beyond_its_request_makes_room),
         story!(evictions::a_pod_that_exceeds_its_limit_of_the_disk_goes),
+        story!(evictions::a_fast_writer_is_stopped_before_the_disk_is_full),
         story!(takeover::pods_of_the_api_go_from_the_kubelet_to_gantry_and_back),
         story!(faults::the_agent_is_killed_during_a_rollout),
         story!(cut_off::a_runtime_class_names_the_handler),

@@ -6,10 +6,11 @@ use crate::model::measured::DiskLayout;
 use crate::model::pod::{Pod, VolumeSource};
 use crate::model::pods_use::PodUse;
 use crate::model::resources::Bytes;
+use crate::model::stats::PodStorage;
 use crate::model::volume::Medium;
 
 /// Whether the pod has a limit that has to be watched. A tmpfs cannot be larger than its limit.
-pub(super) fn has_limit(pod: &Pod) -> bool {
+fn has_limit(pod: &Pod) -> bool {
     let volumes = pod.volumes.iter().any(|volume| {
         matches!(
             volume.source,
@@ -107,9 +108,20 @@ pub(super) fn exceeded(pod: &Pod, used: &PodUse, disks: DiskLayout) -> Option<(E
     })
 }
 
-/// How much more of the disk the pod may take at least before it exceeds a limit; `None` without a limit.
-pub(super) fn room(pod: &Pod, used: &PodUse) -> Option<i64> {
-    let storage = used.storage.as_ref()?;
+/// How much more of the disk the pod may take at least before it exceeds a limit; `None` without a limit. What is not known
+/// yet has begun since; where the disk was not asked it may be anything.
+pub(super) fn room(pod: &Pod, used: Option<&PodUse>) -> Option<i64> {
+    if !has_limit(pod) {
+        return None;
+    }
+    let nothing = PodStorage::default();
+    let storage = match used {
+        None => &nothing,
+        Some(used) => match &used.storage {
+            Some(storage) => storage,
+            None => return Some(0),
+        },
+    };
     let left = |limit: Bytes, used: u64| limit.0.saturating_sub(i64::try_from(used).unwrap_or(i64::MAX));
     let volumes = pod.volumes.iter().filter_map(|volume| {
         let VolumeSource::EmptyDir {
@@ -120,12 +132,16 @@ pub(super) fn room(pod: &Pod, used: &PodUse) -> Option<i64> {
             return None;
         };
         let held = storage.volumes.iter().find(|held| held.name == volume.name);
-        Some(left(limit, held.map_or(0, |held| held.used.bytes)))
+        (limit > Bytes(0)).then(|| left(limit, held.map_or(0, |held| held.used.bytes)))
     });
     let whole = pod_limits(pod, Overhead::Without).ephemeral_storage;
     let whole = whole.map(|limit| left(limit, storage.ephemeral().bytes));
     let containers = pod.containers.iter().filter_map(|container| {
-        let limit = container.resources.limits.ephemeral_storage?;
+        let limit = container
+            .resources
+            .limits
+            .ephemeral_storage
+            .filter(|limit| *limit > Bytes(0))?;
         let log = storage.logs.get(&container.name).map_or(0, |log| log.bytes);
         Some(left(limit, log))
     });

@@ -24,17 +24,16 @@ struct Parts {
 /// Sorts the pods, the one that goes first at the front; pods of which the same is known stay in their order.
 pub(super) fn rank(pods: &mut [Arc<Pod>], signal: Signal, disks: DiskLayout, used: &PodsUse) {
     pods.sort_by_cached_key(|pod| {
+        let priority = pod.priority.unwrap_or(0);
+        // Priority comes before everything for processes.
+        let is_of_pids = signal.starved() == Starved::Pids;
         let Some(own) = used.pods.get(&pod.uid) else {
-            return (false, false, 0, Reverse(0));
+            return (is_of_pids, false, priority, false, Reverse(0));
         };
         let (used, request) = amounts(pod, own, signal, disks);
-        let is_within = match signal.starved() {
-            // Priority alone counts for processes.
-            Starved::Pids => false,
-            _ => used <= request,
-        };
+        let is_within = !is_of_pids && used <= request;
         let beyond = used.saturating_sub(request);
-        (true, is_within, pod.priority.unwrap_or(0), Reverse(beyond))
+        (true, is_within, priority, true, Reverse(beyond))
     });
 }
 

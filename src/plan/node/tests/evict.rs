@@ -102,6 +102,7 @@ impl Node {
     fn short(thresholds: Vec<EvictionThreshold>) -> Node {
         let mut node = Node::new();
         node.limits.max_pods = 110;
+        node.snapshot.runtime.reachable = Some(Ok(()));
         node.policy.eviction = EvictionPolicy {
             thresholds,
             ..EvictionPolicy::default()
@@ -204,8 +205,8 @@ fn a_round_measures_pods_ends_one_and_measures_the_machine_when_it_is_gone() {
     node.check_evictions(
         20,
         expect![[r#"
-        short of {Memory}, machine since None, pods since Some(20), wakes at Some(25)
-    "#]],
+            short of {Memory}, machine since None, pods since Some(20), wakes at None
+        "#]],
     );
     node.pods_use = used(21, &[("a", 300, 1, 0, 0, 0), ("b", 500, 1, 0, 0, 0)]);
     node.check_evictions(21, expect![[r#"
@@ -259,14 +260,14 @@ fn an_end_that_lasts_does_not_hold_the_next_for_ever_and_what_is_not_measured_en
     node.check_evictions(
         33,
         expect![[r#"
-        short of {Pids}, machine since None, pods since Some(33), wakes at Some(38)
-    "#]],
+            short of {Pids}, machine since None, pods since Some(33), wakes at None
+        "#]],
     );
     node.check_evictions(
         38,
         expect![[r#"
-        short of {Pids}, machine since None, pods since None, wakes at Some(48)
-    "#]],
+            short of {Pids}, machine since None, pods since Some(33), wakes at None
+        "#]],
     );
 }
 
@@ -306,8 +307,8 @@ fn where_a_disk_is_short_what_nothing_uses_goes_before_any_pod() {
     node.check_evictions(
         22,
         expect![[r#"
-        short of {Disk}, machine since None, pods since Some(21) with disks, wakes at Some(27)
-    "#]],
+            short of {Disk}, machine since None, pods since Some(21) with disks, wakes at None
+        "#]],
     );
     node.pods_use = used(22, &[("a", 0, 1, 20, 30, 40)]);
     node.check_evictions(23, expect![[r#"
@@ -399,8 +400,10 @@ fn who_uses_more_than_it_requests_goes_first_then_lower_priority_then_more_beyon
         ("critical", 9000, 1, 0, 0, 0),
         ("static", 9000, 1, 0, 0, 0),
     ];
+    node.has_pod(of_priority(sized("unknown-high", 900, 0), 3));
     let expected = [
         "unknown",
+        "unknown-high",
         "beyond-by-200",
         "beyond-by-100",
         "high-beyond",
@@ -523,6 +526,104 @@ fn the_limits_are_looked_at_as_soon_as_the_disk_has_lost_what_is_left_of_one() {
     // It was the other one.
     assert_eq!(wanted.nodefs_below, Some(Bytes(3879 * MIB)));
     assert_eq!(wanted.pods_since, None);
+    // One that has come since has written no more than the disk has lost since.
+    node.has_pod(sized("c", 0, 30 * MIB));
+    assert_eq!(node.evicts(6).wanted.nodefs_below, Some(Bytes(3909 * MIB)));
+    // Also if nothing ran when it was looked at.
+    let mut node = Node::short(Vec::new());
+    node.measures(1, 900, 4000 * MIB);
+    node.pods_use = used(2, &[]);
+    node.evicts(2);
+    node.has_pod(sized("c", 0, 30 * MIB));
+    assert_eq!(node.evicts(3).wanted.nodefs_below, Some(Bytes(3970 * MIB)));
+}
+
+#[test]
+fn nobody_goes_while_the_runtime_does_not_answer() {
+    let mut node = Node::short(vec![hard(Signal::Memory, 100)]);
+    node.has_pod(sized("a", 0, 0));
+    node.snapshot.runtime.reachable = Some(Err("no answer".to_owned()));
+    node.measures(1, 50, 900);
+    let plan = node.evicts(1);
+    assert!(plan.pressure.short_of.contains(&Shortage::Memory));
+    node.pods_use = used(2, &[("a", 500, 1, 0, 0, 0)]);
+    assert!(node.evicts(2).due.is_empty());
+    node.snapshot.runtime.reachable = Some(Ok(()));
+    assert_eq!(node.evicts(3).due.len(), 1);
+}
+
+#[test]
+fn nobody_goes_for_a_disk_while_it_is_not_known_what_pods_keep_there() {
+    let mut node = Node::short(vec![hard(Signal::Nodefs, 100)]);
+    node.measured.disks = DiskLayout::Images;
+    node.has_pod(sized("a", 0, 0));
+    node.measures(1, 900, 50);
+    node.evicts(1);
+    node.pods_use = used(2, &[("a", 0, 1, 0, 0, 500)]);
+    for pod in node.pods_use.pods.values_mut() {
+        pod.storage = None;
+    }
+    let plan = node.evicts(2);
+    assert!(plan.due.is_empty() && plan.wanted.with_storage);
+    assert!(plan.wanted.pods_since.is_some_and(|since| since > at(2)));
+    node.pods_use = used(3, &[("a", 0, 1, 0, 0, 500)]);
+    assert_eq!(node.evicts(3).due.len(), 1);
+}
+
+#[test]
+fn a_round_that_began_for_memory_does_not_rank_for_a_disk() {
+    let mut node = Node::short(vec![hard(Signal::Memory, 100), hard(Signal::Nodefs, 100)]);
+    node.has_pod(sized("a", 0, 0));
+    node.measures(1, 50, 50);
+    assert_eq!(node.evicts(1).pressure.attempt.unwrap().0.as_str(), "memory");
+    node.measures(2, 900, 50);
+    node.pods_use = used(2, &[("a", 0, 1, 0, 0, 500)]);
+    let plan = node.evicts(2);
+    assert!(plan.due.is_empty());
+    assert_eq!(plan.reclaim, Some(at(2)));
+    // Memory does not wait for the removal.
+    node.measures(3, 50, 50);
+    assert_eq!(node.evicts(3).wanted.pods_since, Some(at(3)));
+}
+
+#[test]
+fn what_an_agent_before_this_one_began_is_waited_for_also_if_it_is_listed_late() {
+    let mut node = Node::short(vec![hard(Signal::Memory, 100)]);
+    node.has_pod(sized("a", 0, 0));
+    node.has_pod(sized("b", 0, 0));
+    node.measures(1, 50, 900);
+    node.evicts(1);
+    node.pods_use = used(2, &[("a", 500, 1, 0, 0, 0), ("b", 100, 1, 0, 0, 0)]);
+    assert_eq!(node.evicts(2).due.len(), 1);
+    node.decisions = NodeDecisions::default();
+    node.snapshot.listed = false;
+    node.measures(3, 50, 900);
+    node.evicts(3);
+    node.snapshot.listed = true;
+    node.pods_use = used(4, &[("a", 500, 1, 0, 0, 0), ("b", 100, 1, 0, 0, 0)]);
+    assert!(node.evicts(4).due.is_empty());
+    node.ends("a");
+    assert_eq!(node.evicts(5).wanted.machine_since, Some(at(5)));
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut node = Node::short(vec![hard(Signal::Memory, 100)]);
+    node.has_pod(sized("a", 0, 0));
+    node.has_pod(sized("b", 0, 0));
+    node.measures(5000, 50, 900);
+    node.evicts(5000);
+    node.pods_use = used(5001, &[("a", 500, 1, 0, 0, 0), ("b", 100, 1, 0, 0, 0)]);
+    assert_eq!(node.evicts(5001).due.len(), 1);
+    node.ends("a");
+    node.evicts(5002);
+    // An hour earlier: what was measured before says nothing.
+    node.measures(1402, 50, 900);
+    let plan = node.evicts(1402);
+    assert!(plan.due.is_empty());
+    assert_eq!(plan.wanted.pods_since, Some(at(1402)));
+    node.pods_use = used(1403, &[("b", 100, 1, 0, 0, 0)]);
+    assert_eq!(node.evicts(1403).due.len(), 1);
 }
 
 /// Others can charge their files to the project of a pod's volume.
