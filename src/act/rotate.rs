@@ -3,7 +3,7 @@
 //! file renamed the time before is compressed; the newest one stays uncompressed, so that a shipper can finish reading
 //! it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
 use std::io;
@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use jiff::Zoned;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{error, info};
 
 use crate::model::error_chain::chain;
@@ -26,6 +28,11 @@ use crate::model::runtime::{ContainerState, Snapshot};
 
 const COMPRESSED: &str = ".gz";
 const UNFINISHED: &str = ".tmp";
+
+/// A rotation that takes longer leaves its place to another log; its own log waits until it ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many places are left like that at once at most: each may hold a thread.
+const MOST_STUCK: usize = 16;
 
 /// When a log is rotated, and how many files remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +43,8 @@ pub struct Rotation {
     pub max_files: usize,
     /// `containerLogMonitorInterval`, 10 s.
     pub interval: Duration,
+    /// `containerLogMaxWorkers`, 1: so many logs are rotated at once.
+    pub workers: usize,
 }
 
 /// Why a log was not rotated. Retried at the next check.
@@ -56,7 +65,8 @@ pub enum RotateError {
     Reopen(String, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Checks the logs of running containers each interval, for ever. `reopen` is CRI's ReopenContainerLog, by container
+/// Checks the logs of running containers each interval, for ever, and rotates as many at once as there are workers. One
+/// that hangs, because its file system or the runtime does, holds up no other for long. `reopen` is CRI's ReopenContainerLog, by container
 /// ID. If it is canceled between renaming and reopening, the next check finds the log missing and reopens it.
 pub async fn run<F, R, E>(snapshot: watch::Receiver<Arc<Snapshot>>, rotation: Rotation, reopen: F)
 where
@@ -66,12 +76,13 @@ where
 {
     let mut ticks = interval(rotation.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let logs = running_logs(&snapshot.borrow());
-        for (id, log) in look(logs, rotation.max_bytes).await {
+    let (mut looking, mut rotating) = (FuturesUnordered::new(), FuturesUnordered::new());
+    let mut queue = Queue::default();
+    let work = |(id, log): (String, Result<Due, RotateError>)| {
+        let reopen = &reopen;
+        async move {
             let result = match log {
-                Ok(log) => rotate(&id, &log, rotation, &Zoned::now(), &reopen).await,
+                Ok(log) => rotate(&id, &log, rotation, &Zoned::now(), reopen).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
@@ -81,7 +92,54 @@ where
                     "cannot rotate the container log"
                 );
             }
+            id
         }
+    };
+    loop {
+        // Each arm may be canceled: what is unfinished stays in its set.
+        tokio::select! {
+            _ = ticks.tick() => if looking.is_empty() {
+                let logs = running_logs(&snapshot.borrow());
+                looking.push(look(logs, rotation.max_bytes));
+            },
+            Some(due) = looking.next(), if !looking.is_empty() => queue.fill(due),
+            Some(id) = rotating.next(), if !rotating.is_empty() => queue.ended(id),
+        }
+        while let Some(next) = queue.next(rotation.workers, Instant::now()) {
+            rotating.push(work(next));
+        }
+    }
+}
+
+/// The logs that need work, and those that are being worked on.
+#[derive(Default)]
+struct Queue {
+    due: VecDeque<(String, Result<Due, RotateError>)>,
+    /// By container ID, since when.
+    busy: BTreeMap<String, Instant>,
+}
+
+impl Queue {
+    /// Takes in what a look has found, which replaces what the one before it found.
+    fn fill(&mut self, due: Vec<(String, Result<Due, RotateError>)>) {
+        self.due = due.into();
+        self.due.retain(|(id, _)| !self.busy.contains_key(id));
+    }
+
+    /// The next log, if a worker is free.
+    fn next(&mut self, workers: usize, now: Instant) -> Option<(String, Result<Due, RotateError>)> {
+        let is_stuck = |since: &&Instant| now.saturating_duration_since(**since) >= PATIENCE;
+        let stuck = self.busy.values().filter(is_stuck).count();
+        if self.busy.len() >= workers.max(1) + stuck.min(MOST_STUCK) {
+            return None;
+        }
+        let next = self.due.pop_front()?;
+        self.busy.insert(next.0.clone(), now);
+        Some(next)
+    }
+
+    fn ended(&mut self, id: String) {
+        self.busy.remove(&id);
     }
 }
 
@@ -283,6 +341,7 @@ mod tests {
         max_bytes: 4,
         max_files: 5,
         interval: Duration::from_secs(10),
+        workers: 1,
     };
 
     fn check(before: &[&str], max_files: usize, remove: &[&str], compress: &[&str]) {
@@ -475,5 +534,78 @@ mod tests {
             "{names:?}"
         );
         assert!(!names.contains(&"large".to_owned()) && names.contains(&"ended".to_owned()));
+    }
+
+    /// Logs of these containers that are missing, so that each is reopened; the IDs in the order of that. Reopening
+    /// `hangs` never ends.
+    fn reopening(
+        workers: usize,
+        ids: &[&str],
+        hangs: &'static [&'static str],
+    ) -> (
+        tokio::sync::mpsc::UnboundedReceiver<String>,
+        tokio::task::JoinHandle<()>,
+    ) {
+        let runs = || ContainerState::Running {
+            started: at(0).timestamp(),
+        };
+        let missing = Path::new("/nonexistent/0.log");
+        let containers = ids.iter().map(|id| container(id, runs(), missing)).collect();
+        let (stays, snapshot) = watch::channel(snapshot(containers));
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let reopen = move |id: String| {
+            let hangs = hangs.contains(&id.as_str());
+            sender.send(id).unwrap();
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<(), &str>(())
+            }
+        };
+        let rotation = Rotation { workers, ..ROTATION };
+        let task = tokio::spawn(async move {
+            run(snapshot, rotation, reopen).await;
+            drop(stays);
+        });
+        (receiver, task)
+    }
+
+    /// The IDs that come within that time.
+    async fn within(
+        receiver: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
+        time: Duration,
+    ) -> Vec<String> {
+        let (mut ids, end) = (Vec::new(), Instant::now() + time);
+        while let Ok(Some(id)) = tokio::time::timeout_at(end, receiver.recv()).await {
+            ids.push(id);
+        }
+        ids
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_logs_are_rotated_at_once_as_there_are_workers() {
+        let short = PATIENCE / 2;
+        for (workers, begun) in [(1, 1), (3, 3), (9, 4)] {
+            let (mut ids, task) = reopening(workers, &["a", "b", "c", "d"], &["a", "b", "c", "d"]);
+            assert_eq!(within(&mut ids, short).await.len(), begun, "{workers}");
+            task.abort();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rotation_that_hangs_holds_only_its_own_log() {
+        // One of two workers hangs: the other one does the rest.
+        let (mut ids, task) = reopening(2, &["a", "b", "c"], &["a"]);
+        let first = within(&mut ids, ROTATION.interval / 2).await;
+        assert_eq!(first, ["a", "b", "c"]);
+        task.abort();
+        // The only one hangs: after a while others have their turn, and it is not begun again.
+        let (mut ids, task) = reopening(1, &["a", "b", "c"], &["a"]);
+        assert_eq!(within(&mut ids, PATIENCE / 2).await, ["a"]);
+        let later = within(&mut ids, PATIENCE).await;
+        assert!(later.starts_with(&["b".to_owned(), "c".to_owned()]), "{later:?}");
+        assert!(!later.contains(&"a".to_owned()), "{later:?}");
+        task.abort();
     }
 }

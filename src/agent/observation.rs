@@ -68,6 +68,7 @@ fn spawn_rotation(tasks: &mut Tasks, config: &Config, values: &Values, runtime: 
         max_bytes: u64::try_from(config.pods.log_max_size.0).unwrap_or(u64::MAX),
         max_files: config.pods.log_max_files as usize,
         interval: config.pods.log_check,
+        workers: config.pods.log_workers as usize,
     };
     let (snapshot, runtime, end) = (values.snapshot.1.clone(), runtime.clone(), tasks.cancel.clone());
     tasks.spawn("rotate", async move {

@@ -15,27 +15,55 @@ pub fn whole(text: &str) -> Option<i64> {
 /// The amount at which larger ones are capped.
 const LARGEST: u64 = i64::MAX.unsigned_abs();
 
-/// A value of `evictionHard`, `evictionSoft` or `evictionMinimumReclaim`. `Ok(None)` is a disabled threshold (`0%` and
-/// `100%`: `pkg/kubelet/eviction/helpers.go`).
+/// A value of `evictionHard` or `evictionSoft`. `Ok(None)` is a disabled threshold (`0%` and `100%`:
+/// `parseThresholdStatement` in `pkg/kubelet/eviction/helpers.go`).
 pub fn threshold(text: &str) -> Result<Option<Threshold>, String> {
     if let Some(percent) = text.strip_suffix('%') {
-        let percent: f64 = percent
-            .parse()
-            .map_err(|_| format!("{text:?} is not a percentage; write it like 10%"))?;
+        let percent = percentage(text, percent)?;
         if !(0.0..=100.0).contains(&percent) {
             return Err(format!("{text:?} must be between 0% and 100%"));
         }
         let off = percent == 0.0 || percent == 100.0;
         return Ok((!off).then_some(Threshold::Fraction(percent / 100.0)));
     }
+    match quantity(text)? {
+        Threshold::Quantity(0) | Threshold::Decimal(0) => {
+            Err(format!("{text:?} must be positive; 0% disables the threshold"))
+        }
+        threshold => Ok(Some(threshold)),
+    }
+}
+
+/// A value of `evictionMinimumReclaim` (`parseMinimumReclaims` in `pkg/kubelet/eviction/helpers.go`): a percentage is
+/// positive, and may be all there is; a quantity may be 0.
+pub fn reclaim(text: &str) -> Result<Threshold, String> {
+    let Some(percent) = text.strip_suffix('%') else {
+        return quantity(text);
+    };
+    let percent = percentage(text, percent)?;
+    if percent > 0.0 && percent.is_finite() {
+        return Ok(Threshold::Fraction(percent / 100.0));
+    }
+    Err(format!(
+        "{text:?} must be more than 0%; remove the entry if nothing more has to be reclaimed"
+    ))
+}
+
+fn percentage(text: &str, number: &str) -> Result<f64, String> {
+    number
+        .parse()
+        .map_err(|_| format!("{text:?} is not a percentage; write it like 10%"))
+}
+
+fn quantity(text: &str) -> Result<Threshold, String> {
     if quantity::parse(text).is_ok_and(Quantity::is_negative) {
         return Err(format!("{text:?} must not be negative"));
     }
     match whole(text) {
-        Some(quantity) => Ok(Some(match quantity::written(text)?.unit.notation {
+        Some(quantity) => Ok(match quantity::written(text)?.unit.notation {
             Notation::BinarySI => Threshold::Quantity(quantity),
             Notation::DecimalSI | Notation::DecimalExponent => Threshold::Decimal(quantity),
-        })),
+        }),
         None => Err(format!(
             "{text:?} is neither a quantity like 100Mi nor a percentage like 10%"
         )),
@@ -116,8 +144,19 @@ mod tests {
         assert_eq!(threshold("100Mi"), Ok(Some(Threshold::Quantity(104_857_600))));
         assert_eq!(threshold("0%"), Ok(None));
         assert_eq!(threshold("100%"), Ok(None));
-        for text in ["101%", "-1%", "x%", "NaN%", "-1Mi", "many", ""] {
+        for text in ["101%", "-1%", "x%", "NaN%", "-1Mi", "many", "", "0", "0Mi"] {
             assert!(threshold(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_reclaimed_at_least() {
+        assert_eq!(reclaim("10%"), Ok(Threshold::Fraction(0.1)));
+        assert_eq!(reclaim("100%"), Ok(Threshold::Fraction(1.0)));
+        assert_eq!(reclaim("0"), Ok(Threshold::Decimal(0)));
+        assert_eq!(reclaim("1Gi"), Ok(Threshold::Quantity(1 << 30)));
+        for text in ["0%", "-1%", "NaN%", "inf%", "x%", "-1", "many"] {
+            assert!(reclaim(text).is_err(), "{text}");
         }
     }
 
@@ -151,7 +190,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in "[-+0-9.eEnumkKMGTPi%]{0,24}") {
-            let _ = (whole(&text), threshold(&text));
+            let _ = (whole(&text), threshold(&text), reclaim(&text));
         }
 
         #[test]

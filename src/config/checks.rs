@@ -27,7 +27,17 @@ impl<'a> Checks<'a> {
     /// Adds a warning about a key, given as a path with dots.
     pub fn warn(&mut self, key: &str, text: impl std::fmt::Display) {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        let origin = self.layer.origin(&path);
+        self.warn_at(&path, key, text);
+    }
+
+    /// Adds a warning about one entry of a map or list.
+    pub fn warn_entry(&mut self, key: &str, entry: &str, text: impl std::fmt::Display) {
+        let path = vec![key.to_owned(), entry.to_owned()];
+        self.warn_at(&path, &document::show(&path), text);
+    }
+
+    fn warn_at(&mut self, path: &[String], key: &str, text: impl std::fmt::Display) {
+        let origin = self.layer.origin(path);
         let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
         self.warnings.push(format!("{origin}{key}: {text}"));
     }

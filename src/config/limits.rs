@@ -94,8 +94,8 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
     let reserved_cpus = reserved::system_cpus(written, checks);
     let (system_reserved, kube_reserved) =
         reserved::with_cpus(&reserved_cpus, system_reserved, kube_reserved);
-    let hard = thresholds("evictionHard", &written.eviction_hard, checks);
-    let soft = thresholds("evictionSoft", &written.eviction_soft, checks);
+    let hard = thresholds("evictionHard", &written.eviction_hard, amounts::threshold, checks);
+    let soft = thresholds("evictionSoft", &written.eviction_soft, amounts::threshold, checks);
     let no_grace = BTreeMap::new();
     let graces = written.eviction_soft_grace_period.as_ref().unwrap_or(&no_grace);
     let mut with_grace = BTreeMap::new();
@@ -125,6 +125,7 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
         minimum_reclaim: thresholds(
             "evictionMinimumReclaim",
             &written.eviction_minimum_reclaim,
+            |text| amounts::reclaim(text).map(Some),
             checks,
         ),
         pressure_transition: span(written.eviction_pressure_transition_period),
@@ -133,22 +134,44 @@ pub fn eviction(written: &KubeletConfiguration, checks: &mut Checks<'_>) -> Evic
     }
 }
 
+/// The entries of one of the maps by signal; `read` is how its values are written. An entry of a signal that follows
+/// another one is named in a warning: the kubelet logs that it ignores those of the containers' file system
+/// (`UpdateContainerFsThresholds` in `pkg/kubelet/eviction/helpers.go`).
 fn thresholds(
     key: &str,
     map: &Option<BTreeMap<String, String>>,
+    read: impl Fn(&str) -> Result<Option<Threshold>, String>,
     checks: &mut Checks<'_>,
 ) -> BTreeMap<String, Threshold> {
     let mut found = BTreeMap::new();
-    for (signal, text) in map.iter().flatten() {
-        if Signal::of(signal).is_none() {
+    for (name, text) in map.iter().flatten() {
+        let Some(signal) = Signal::of(name) else {
             let signals = Signal::ALL.map(Signal::as_str).join(", ");
             let problem = format!("is not an eviction signal; use one of {signals}");
-            checks.wrong_entry(key, signal, problem);
+            checks.wrong_entry(key, name, problem);
             continue;
+        };
+        match read(text) {
+            Ok(threshold) => found.extend(threshold.map(|threshold| (name.clone(), threshold))),
+            Err(problem) => checks.wrong_entry(key, name, problem),
         }
-        match amounts::threshold(text) {
-            Ok(threshold) => found.extend(threshold.map(|threshold| (signal.clone(), threshold))),
-            Err(problem) => checks.wrong_entry(key, signal, problem),
+        if let Some(origin) = signal.follows() {
+            let origin = origin.as_str();
+            let text = match (key, signal) {
+                ("evictionSoft", Signal::AllocatableMemory) => {
+                    format!(
+                        "is ignored: this signal has the threshold of {origin} in evictionHard alone; set that"
+                    )
+                }
+                (_, Signal::AllocatableMemory) => {
+                    format!("is ignored: for this signal the value of {origin} counts; set that")
+                }
+                _ => format!(
+                    "is ignored: for this signal the value of {origin} counts, or that of imagefs where images and \
+                     containers share a file system; set that"
+                ),
+            };
+            checks.warn_entry(key, name, text);
         }
     }
     found

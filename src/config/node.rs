@@ -258,12 +258,7 @@ impl Config {
             ..
         } = &self.eviction;
         let is_limited = self.cgroups.enforce.contains(&Enforce::Pods);
-        let origin = |signal: Signal| match signal {
-            Signal::AllocatableMemory => Signal::Memory,
-            Signal::Containerfs => Signal::Nodefs,
-            Signal::ContainerfsInodes => Signal::NodefsInodes,
-            own => own,
-        };
+        let origin = |signal: Signal| signal.follows().unwrap_or(signal);
         let threshold = |signal: Signal, value: Threshold, grace: Duration| EvictionThreshold {
             signal,
             value,

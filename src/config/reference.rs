@@ -10,8 +10,9 @@ const HEAD: &str = "# Every key of KubeletConfiguration
 KubeletConfiguration v1.36 (`kubelet.config.k8s.io/v1beta1`), and what gantry does with each key. It is written from the
 table in the code: `UPDATE_EXPECT=1 make test-suite` writes it again.
 
-- **acted on**: as in the kubelet, unless the README says otherwise. The test shows it; `a_stated_value_reaches_its_place`
-  shows that the value arrives where it is used.
+- **acted on**: the value is used, as in the kubelet unless the README says otherwise. The test beside it is an example of
+  its use, not a proof for every value; the suite checks that a test of that name exists. The test
+  `a_stated_value_reaches_its_place` shows only that the value is read into the settings from which it is used.
 - **refused**: any value but the default prevents the start, with an error that names the key and its remedy.
 - **without meaning**: no value makes a difference to pods or the node, for the reason given.
 - **no effect yet**: a value other than the default is named in a warning at the start.

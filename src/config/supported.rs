@@ -184,7 +184,10 @@ pub(super) const KEYS: &[(&str, Class)] = &[
         Meaningless("pods with FlexVolumes are rejected, wherever their programs are"),
     ),
     ("providerID", Supported),
-    ("kernelMemcgNotification", Supported),
+    (
+        "kernelMemcgNotification",
+        Meaningless("the kernel's notices of low memory are always ordered, where it gives them"),
+    ),
     ("logging.format", Supported),
     (
         "logging.flushFrequency",

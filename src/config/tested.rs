@@ -143,7 +143,10 @@ pub(super) const TESTED: &[(&str, &str)] = &[
         "logs_lie_where_shippers_look_and_are_rotated",
     ),
     ("containerLogMaxFiles", "five_files_remain_the_newest_two_plain"),
-    ("containerLogMaxWorkers", "a_stated_value_reaches_its_place"),
+    (
+        "containerLogMaxWorkers",
+        "as_many_logs_are_rotated_at_once_as_there_are_workers",
+    ),
     (
         "containerLogMonitorInterval",
         "logs_lie_where_shippers_look_and_are_rotated",
@@ -236,10 +239,6 @@ pub(super) const TESTED: &[(&str, &str)] = &[
     (
         "evictionMinimumReclaim",
         "a_threshold_is_met_when_its_grace_is_over_until_enough_is_free",
-    ),
-    (
-        "kernelMemcgNotification",
-        "who_uses_most_beyond_its_request_makes_room",
     ),
     (
         "localStorageCapacityIsolation",

@@ -278,6 +278,14 @@ fn an_error_names_file_line_key_and_remedy() {
         ":4: evictionHard.memory: is not an eviction signal",
     );
     check(
+        "evictionHard:\n  memory.available: \"0\"\n",
+        ":4: evictionHard[\"memory.available\"]: \"0\" must be positive; 0% disables the threshold",
+    );
+    check(
+        "evictionMinimumReclaim:\n  memory.available: 0%\n",
+        ":4: evictionMinimumReclaim[\"memory.available\"]: \"0%\" must be more than 0%",
+    );
+    check(
         "evictionSoft:\n  memory.available: 1Gi\n",
         ":4: evictionSoft[\"memory.available\"]: needs an entry",
     );
@@ -1011,4 +1019,26 @@ fn a_stated_value_reaches_its_place() {
     let process = load("oomScoreAdj: -5\nmaxOpenFiles: 6\nkubeletCgroups: /a/b\n").process;
     assert_eq!((process.oom_score_adj, process.max_open_files), (-5, 6));
     assert_eq!(process.cgroup.as_deref(), Some(Path::new("a/b")));
+}
+
+#[test]
+fn thresholds_that_follow_others_are_named_in_a_warning() {
+    let main =
+        "evictionHard: {memory.available: 1Gi, allocatableMemory.available: 2Gi, containerfs.available: 5%}
+evictionSoft: {allocatableMemory.available: 3Gi}
+evictionSoftGracePeriod: {allocatableMemory.available: 1m}
+evictionMinimumReclaim: {containerfs.inodesFree: 5%}
+";
+    let config = load(Role::Kubelet, main, &[], &[]).unwrap();
+    let has = |text: &str| config.warnings.iter().any(|warning| warning.contains(text));
+    for text in [
+        "evictionHard[\"allocatableMemory.available\"]: is ignored: for this signal the value of memory.available counts",
+        "evictionHard[\"containerfs.available\"]: is ignored: for this signal the value of nodefs.available counts",
+        "evictionSoft[\"allocatableMemory.available\"]: is ignored: this signal has the threshold of memory.available in \
+         evictionHard alone",
+        "evictionMinimumReclaim[\"containerfs.inodesFree\"]: is ignored: for this signal the value of nodefs.inodesFree",
+    ] {
+        assert!(has(text), "{text}: {:?}", config.warnings);
+    }
+    assert!(!has("\"memory.available\""), "{:?}", config.warnings);
 }

@@ -7,26 +7,33 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hyper::http::Request;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
 /// What client-go takes for 0 (`DefaultQPS` and `DefaultBurst` in `client-go/rest`).
 const USUAL: (u32, u32) = (5, 10);
 
-/// A token bucket, shared by all clients of the API server.
+/// A token bucket, shared by all clients of the API server. A request takes its token when its turn comes, so one that
+/// is dropped while it waits costs the others nothing, like a reservation that client-go cancels
+/// (`golang.org/x/time/rate`).
 #[derive(Debug)]
 pub struct Pace {
     per_second: f64,
     burst: f64,
     bucket: Mutex<Bucket>,
+    /// Who waits, in the order of arrival; the first one waits for a token.
+    line: Semaphore,
 }
 
 #[derive(Debug)]
 struct Bucket {
-    /// Below 0: so many requests wait already.
     tokens: f64,
     at: Instant,
 }
+
+/// Tokens come as fractions: so much less than one counts as one.
+const ROUNDING: f64 = 1e-9;
 
 impl Pace {
     /// A full bucket.
@@ -40,16 +47,36 @@ impl Pace {
                 tokens: burst,
                 at: Instant::now(),
             }),
+            line: Semaphore::new(1),
         }
     }
 
-    /// Takes the next place in the line. Answers how long it is until its turn.
-    fn take(&self, now: Instant) -> Duration {
+    /// Takes a token; else answers how long it is until there is one.
+    fn take(&self, now: Instant) -> Result<(), Duration> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * self.per_second;
-        bucket.tokens = (bucket.tokens + gained).min(self.burst) - 1.0;
+        bucket.tokens = (bucket.tokens + gained).min(self.burst);
         bucket.at = now;
-        Duration::from_secs_f64((-bucket.tokens).max(0.0) / self.per_second)
+        if bucket.tokens >= 1.0 - ROUNDING {
+            bucket.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second))
+    }
+
+    /// Takes a token if nobody waits for one.
+    fn take_at_once(&self) -> bool {
+        let first = self.line.try_acquire();
+        first.is_ok() && self.take(Instant::now()).is_ok()
+    }
+
+    /// Waits in the line for a token. Dropping it leaves the line.
+    async fn turn(&self) {
+        let first = self.line.acquire().await;
+        while let Err(wait) = self.take(Instant::now()) {
+            tokio::time::sleep(wait).await;
+        }
+        drop(first);
     }
 }
 
@@ -104,18 +131,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let wait = match waits(request.uri().path()) {
-            true => self.pace.take(Instant::now()),
-            false => Duration::ZERO,
-        };
-        if wait.is_zero() {
+        if !waits(request.uri().path()) || self.pace.take_at_once() {
             return Box::pin(self.inner.call(request));
         }
         // The one that was ready is used; its copy has to become so.
         let mut ready = self.inner.clone();
         std::mem::swap(&mut ready, &mut self.inner);
+        let pace = self.pace.clone();
         Box::pin(async move {
-            tokio::time::sleep(wait).await;
+            pace.turn().await;
             ready.call(request).await
         })
     }
@@ -162,6 +186,26 @@ mod tests {
         let paths = sent.lock().unwrap();
         assert_eq!(paths.len(), 3);
         assert!(paths[2].1 - paths[1].1 >= 99, "{paths:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_dropped_while_it_waits_delays_no_other() {
+        let inner = tower::service_fn(|_: Request<()>| async { Ok::<_, std::convert::Infallible>(()) });
+        let mut paced = PaceLayer(Arc::new(Pace::new(10, 1))).layer(inner);
+        let mut send = || paced.call(Request::get("/x").body(()).unwrap());
+        send().await.unwrap();
+        // They wait, each at its place in the line, and are dropped: also the first one.
+        let mut waiting: Vec<_> = (0..50).map(|_| send()).collect();
+        for one in &mut waiting {
+            assert!(futures::poll!(one).is_pending());
+        }
+        let began = Instant::now();
+        let last = waiting.pop().unwrap();
+        drop(waiting);
+        last.await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_millis(100));
+        send().await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_millis(200));
     }
 
     #[test]

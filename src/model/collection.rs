@@ -51,8 +51,9 @@ pub struct Collection {
     pub containers: Vec<EndedPod>,
     /// Why.
     pub why: CollectionCause,
-    /// When it was decided.
-    pub at: Timestamp,
+    /// With the causes [`CollectionCause::Pressure`] and [`CollectionCause::Asked`]: the moment since which it is wanted.
+    /// It identifies the request; by the clock a later one need not have a later moment.
+    pub serves: Option<Timestamp>,
     /// With the cause [`CollectionCause::Threshold`]: how much room is wanted. Further images stay when it is made.
     pub wanted: Option<WantedRoom>,
 }

@@ -112,6 +112,17 @@ impl Signal {
         Signal::ALL.into_iter().find(|signal| signal.as_str() == name)
     }
 
+    /// The signal whose thresholds this one has, whatever the configuration says of it: what all pods together may use has
+    /// those of the machine's memory, and the containers' file system those of the node's.
+    pub fn follows(self) -> Option<Signal> {
+        match self {
+            Signal::AllocatableMemory => Some(Signal::Memory),
+            Signal::Containerfs => Some(Signal::Nodefs),
+            Signal::ContainerfsInodes => Some(Signal::NodefsInodes),
+            _ => None,
+        }
+    }
+
     /// The condition that the node has while the threshold is crossed.
     pub fn shortage(self) -> Shortage {
         match self {

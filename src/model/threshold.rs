@@ -2,21 +2,20 @@
 
 use super::resources::{Bytes, count_quantity};
 
-/// A threshold of `evictionHard` or of the reserved amounts.
+/// A value of `evictionHard`, `evictionSoft` or `evictionMinimumReclaim`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Threshold {
     /// An absolute number of bytes, inodes or processes.
     Quantity(i64),
     /// The same, written in decimal units (`1G`, `5000`).
     Decimal(i64),
-    /// A fraction of the capacity, 0 to 1.
+    /// A fraction of the capacity: of a threshold between 0 and 1, of what is reclaimed at least more than 0.
     Fraction(f64),
 }
 
 impl Threshold {
     /// The threshold in units of the capacity. The fraction is single-precision and the result truncated, as in the
-    /// kubelet's `GetThresholdQuantity`, so that both report the same allocatable amounts. 0 % and 100 % disable a
-    /// threshold (`parseThresholdStatement`).
+    /// kubelet's `GetThresholdQuantity`, so that both report the same allocatable amounts.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
@@ -25,7 +24,6 @@ impl Threshold {
     pub fn of(self, capacity: i64) -> i64 {
         match self {
             Threshold::Quantity(quantity) | Threshold::Decimal(quantity) => quantity,
-            Threshold::Fraction(fraction) if fraction <= 0.0 || fraction >= 1.0 => 0,
             Threshold::Fraction(fraction) => (capacity as f64 * f64::from(fraction as f32)) as i64,
         }
     }
@@ -53,6 +51,6 @@ mod tests {
         check(Threshold::Fraction(0.01), 2_705_531_679);
         check(Threshold::Fraction(0.5), 135_276_587_008);
         check(Threshold::Fraction(0.0), 0);
-        check(Threshold::Fraction(1.0), 0);
+        check(Threshold::Fraction(1.0), 270_553_174_016);
     }
 }

@@ -21,6 +21,7 @@ mod apply;
 mod collected;
 mod evict;
 mod image_names;
+mod image_records;
 mod images;
 mod occupants;
 mod preempt;
@@ -41,7 +42,8 @@ pub use apply::{Applied, apply, end, end_for_critical};
 pub use collected::finish;
 pub use evict::{Evicted, EvictionPlan, Evictions};
 pub use image_names::is_named;
-pub use images::{ImageRecords, survey};
+pub use image_records::ImageRecords;
+pub use images::survey;
 pub use preempt::may_displace;
 pub use resize::{ResizeVerdict, resize};
 pub use shutdown::{Shutdown, ShutdownPlan, resume};
@@ -163,7 +165,7 @@ pub struct NodePlan {
 /// Decides for the node as a whole. Linear in the number of pods, with a pass over all admitted pods for each one that is
 /// not admitted yet.
 pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
-    let evictions = view.evictions(now);
+    let mut evictions = view.evictions(now);
     let verdicts = view
         .snapshot
         .listed
@@ -181,6 +183,8 @@ pub fn plan(view: NodeView<'_>, now: Timestamp) -> NodePlan {
     let shutdown = view.shutdown(now);
     let goes_on_at = shutdown.as_ref().and_then(|shutdown| shutdown.wake_at);
     let images = view.images(now);
+    let measure_since = &mut evictions.wanted.machine_since;
+    *measure_since = images.measure_since.max(*measure_since);
     let overdue_at = verdicts.as_ref().and_then(|verdicts| verdicts.changes_at);
     let deferred_until = view.deferred_until(decided);
     let wake_at = [

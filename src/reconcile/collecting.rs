@@ -66,7 +66,7 @@ impl Loop {
             CollectionCause::Pressure => self.decisions.reclaim_wanted = Some(now),
             _ => self.decisions.prune_wanted = Some(now),
         }
-        self.collecting.prunes.push((why, now, answer));
+        self.collecting.prunes.push((why, answer));
     }
 
     /// Begins what the node's plan says about images, and answers who waits for it.
@@ -92,7 +92,10 @@ impl Loop {
         };
         self.decisions.collecting = Some(collection.clone());
         match collection.containers.is_empty() {
-            true => self.remove_images(collection, stopping),
+            true => {
+                self.collecting.begin(collection.why);
+                self.remove_images(collection, stopping);
+            }
             false => self.remove_ended(&collection, stopping),
         }
     }
@@ -163,12 +166,7 @@ impl Loop {
         self.tell(news);
         // The containers of ended pods are only the first half.
         if collection.containers.is_empty() {
-            let waiting = std::mem::take(&mut self.collecting.prunes);
-            let (done, later): (Vec<_>, Vec<_>) = waiting
-                .into_iter()
-                .partition(|(why, since, _)| *why == collection.why && *since <= collection.at);
-            self.collecting.prunes = later;
-            for (_, _, answer) in done {
+            for answer in std::mem::take(&mut self.collecting.served) {
                 // The one who asked may have left.
                 let _ = answer.send(Ok(collected.clone()));
             }

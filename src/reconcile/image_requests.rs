@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
 use crate::model::asking::Answer;
 use crate::model::collection::{Collected, CollectionCause, SurveyedImage};
 use crate::model::image_work::{CollectRequest, NotDone};
@@ -16,8 +14,19 @@ pub(super) struct Collecting {
     pub(super) pods: BTreeSet<PodName>,
     /// Those who want to know what the agent knows of images.
     pub(super) surveys: Vec<Answer<Vec<SurveyedImage>, NotDone>>,
-    /// Those who want unused images removed, for which cause and since when.
-    pub(super) prunes: Vec<(CollectionCause, Timestamp, Answer<Collected, NotDone>)>,
+    /// Those who want unused images removed, and for which cause.
+    pub(super) prunes: Vec<(CollectionCause, Answer<Collected, NotDone>)>,
+    /// Those for whom the present removal is made.
+    pub(super) served: Vec<Answer<Collected, NotDone>>,
+}
+
+impl Collecting {
+    /// A removal of images begins: whoever has asked for one like it gets its answer from it, and who asks later from
+    /// another one.
+    pub(super) fn begin(&mut self, why: CollectionCause) {
+        let of_it = self.prunes.extract_if(.., |(wanted, _)| *wanted == why);
+        self.served.extend(of_it.map(|(_, answer)| answer));
+    }
 }
 
 /// What a worker says about images.

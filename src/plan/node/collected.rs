@@ -13,6 +13,8 @@ pub(super) struct Round {
     pub(super) looked: Option<Timestamp>,
     /// The old ones are removed.
     pub(super) has_removed_old: bool,
+    /// When the last removal ended: what was measured before it does not show the room that it has made.
+    pub(super) removed: Option<Timestamp>,
     /// For the present lack of room the containers of ended pods are removed.
     pub(super) has_removed_containers: bool,
     /// The last look failed.
@@ -24,6 +26,16 @@ impl Round {
     pub(super) fn ends(&mut self, now: Timestamp) {
         self.looked = Some(now);
         self.has_removed_old = false;
+    }
+
+    /// After the clock was set back to this moment: nothing has happened later.
+    pub(super) fn set_back(&self, now: Timestamp) -> Round {
+        let earlier = |moment: Option<Timestamp>| moment.map(|moment| moment.min(now));
+        Round {
+            looked: earlier(self.looked),
+            removed: earlier(self.removed),
+            ..self.clone()
+        }
     }
 
     /// The look has failed for that reason, which is told if the one before has failed, too: the first one may come too
@@ -47,6 +59,7 @@ pub fn finish(
 ) -> Vec<CollectionNews> {
     decisions.collecting = None;
     let round = &mut decisions.images.round;
+    round.removed = Some(collected.at);
     match collection.why {
         CollectionCause::Pressure if !collection.containers.is_empty() => {
             round.has_removed_containers = true;
@@ -55,17 +68,16 @@ pub fn finish(
         CollectionCause::Pressure => {
             round.has_removed_containers = false;
             // A request that came meanwhile has another collection follow.
-            if decisions
-                .reclaim_wanted
-                .is_none_or(|wanted| wanted <= collection.at)
-            {
+            if is_served(decisions.reclaim_wanted, collection) {
                 decisions.reclaim_wanted = None;
                 decisions.collected = Some(collected.clone());
             }
             return Vec::new();
         }
         CollectionCause::Asked => {
-            decisions.prune_wanted = decisions.prune_wanted.filter(|wanted| *wanted > collection.at);
+            if is_served(decisions.prune_wanted, collection) {
+                decisions.prune_wanted = None;
+            }
             return Vec::new();
         }
         // The look goes on with the threshold.
@@ -86,6 +98,12 @@ pub fn finish(
         }
     };
     insufficient.into_iter().chain(again).collect()
+}
+
+/// Whether nothing is wanted but what the collection was made for. The moments are compared for equality alone: the clock
+/// may have been set back since.
+fn is_served(wanted: Option<Timestamp>, collection: &Collection) -> bool {
+    wanted.is_none() || wanted == collection.serves
 }
 
 /// Whether less was freed than was wanted, and the kubelet's error, if it was one.

@@ -10,14 +10,14 @@
 //! is about to start, and there need not be a registry from which it comes back. For the same reason the maximum age of an
 //! image that was never used begins when it was first seen; the kubelet removes such an image at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::NodeView;
-use super::collected::Round;
 use super::image_names::names;
+use super::image_records::{ImageRecords, KnownUse};
 use super::occupants::has_ended_in_api;
 use crate::model::collection::{
     Collection, CollectionCause, CollectionNews, EndedPod, Fate, NO_CAPACITY, Provided, SurveyedImage,
@@ -25,45 +25,11 @@ use crate::model::collection::{
 };
 use crate::model::measured::FsUsage;
 use crate::model::pod::{Pod, Source};
-use crate::model::runtime::{ObservedImage, Snapshot};
+use crate::model::runtime::ObservedImage;
 use crate::plan::gc;
 
 /// How often images are looked at (`ImageGCPeriod` in `pkg/kubelet/kubelet.go`).
 const PERIOD: Duration = Duration::from_secs(300);
-
-/// What is remembered of the images. Losing it is harmless, as with the kubelet: images count as first seen now.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImageRecords {
-    /// By ID.
-    uses: BTreeMap<String, ImageUse>,
-    /// When the agent began to look.
-    began: Option<Timestamp>,
-    /// How far the present look has come.
-    pub(super) round: Round,
-}
-
-#[cfg(test)]
-impl ImageRecords {
-    /// Has the next plan look at the images.
-    pub(super) fn forget_looks(&mut self) {
-        self.round = Round::default();
-    }
-}
-
-/// When an image was there and used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ImageUse {
-    detected: Timestamp,
-    last_used: Option<Timestamp>,
-}
-
-impl ImageUse {
-    /// Whether nothing has used it for that long.
-    fn is_older(self, age: Duration, now: Timestamp) -> bool {
-        let since = self.last_used.unwrap_or(self.detected);
-        now.duration_since(since).unsigned_abs() > age && since < now
-    }
-}
 
 /// What is to be done about images.
 #[derive(Debug, Default)]
@@ -72,24 +38,30 @@ pub(super) struct ImagesPlan {
     pub(super) collect: Option<Collection>,
     pub(super) news: Vec<CollectionNews>,
     pub(super) wake_at: Option<Timestamp>,
+    /// A measurement of the machine that began at this moment or later is needed.
+    pub(super) measure_since: Option<Timestamp>,
 }
 
 /// What the agent knows of each image: those that may be removed in their order, then the others.
 pub fn survey(view: NodeView<'_>, now: Timestamp) -> Vec<SurveyedImage> {
-    view.survey(&view.looked_at(now), now)
+    let records = view.decisions.images.looked_at(view.snapshot, now);
+    let nothing = Provided::default();
+    view.survey(&records, view.provided.unwrap_or(&nothing), now)
 }
 
 impl NodeView<'_> {
-    /// Brings what is remembered up to date, and decides whether something is to be removed.
+    /// Brings what is remembered up to date, and decides whether something is to be removed. The images are surveyed only
+    /// for that.
     pub(super) fn images(&self, now: Timestamp) -> ImagesPlan {
+        let before = &self.decisions.images;
         if !self.snapshot.listed {
             return ImagesPlan {
-                records: self.decisions.images.clone(),
+                records: before.clone(),
                 ..ImagesPlan::default()
             };
         }
         let mut plan = ImagesPlan {
-            records: self.looked_at(now),
+            records: before.looked_at(self.snapshot, now),
             ..ImagesPlan::default()
         };
         let is_reachable = matches!(self.snapshot.runtime.reachable, Some(Ok(())));
@@ -102,10 +74,9 @@ impl NodeView<'_> {
         if self.decisions.collecting.is_some() {
             return plan;
         }
-        let survey = self.survey_with(&plan.records, provided, now);
-        plan.collect = self.requested(&plan.records, &survey, now);
+        plan.collect = self.requested(&plan.records, provided, now);
         if plan.collect.is_none() && self.shutting_down.is_none() && self.collects_by_itself() {
-            self.look(&mut plan, &survey, now);
+            self.look(&mut plan, provided, now);
         }
         plan
     }
@@ -117,49 +88,53 @@ impl NodeView<'_> {
     }
 
     /// What everything that is unused is removed for.
-    fn requested(
-        &self,
-        records: &ImageRecords,
-        survey: &[SurveyedImage],
-        now: Timestamp,
-    ) -> Option<Collection> {
+    fn requested(&self, records: &ImageRecords, provided: &Provided, now: Timestamp) -> Option<Collection> {
         let decisions = self.decisions;
-        let collection = |why, images, containers| Collection {
+        let collection = |why, serves, images, containers| Collection {
             images,
             containers,
             why,
-            at: now,
+            serves: Some(serves),
             wanted: None,
         };
-        let unused = || unused(survey, |_| true);
-        if decisions.reclaim_wanted.is_some() {
+        let unused = || unused(&self.survey(records, provided, now), |_| true);
+        if let Some(wanted) = decisions.reclaim_wanted {
             let ended = match records.round.has_removed_containers {
                 true => Vec::new(),
                 false => self.ended_pods(),
             };
             let images = if ended.is_empty() { unused() } else { Vec::new() };
-            return Some(collection(CollectionCause::Pressure, images, ended));
+            return Some(collection(CollectionCause::Pressure, wanted, images, ended));
         }
-        let is_asked = decisions.prune_wanted.is_some();
-        is_asked.then(|| collection(CollectionCause::Asked, unused(), Vec::new()))
+        let wanted = decisions.prune_wanted?;
+        Some(collection(CollectionCause::Asked, wanted, unused(), Vec::new()))
     }
 
     /// The regular look, when it is due.
-    fn look(&self, plan: &mut ImagesPlan, survey: &[SurveyedImage], now: Timestamp) {
+    fn look(&self, plan: &mut ImagesPlan, provided: &Provided, now: Timestamp) {
         let due = plan.records.round.looked.map(|looked| looked + PERIOD);
         if let Some(due) = due.filter(|due| *due > now) {
             plan.wake_at = Some(due);
             return;
         }
-        let old = self.old(&plan.records, survey, now);
-        if !old.is_empty() && !plan.records.round.has_removed_old {
-            plan.collect = Some(Collection {
-                images: old,
-                containers: Vec::new(),
-                why: CollectionCause::Age,
-                at: now,
-                wanted: None,
-            });
+        let collection = |why, images, wanted| Collection {
+            images,
+            containers: Vec::new(),
+            why,
+            serves: None,
+            wanted,
+        };
+        if !plan.records.round.has_removed_old {
+            let old = self.old(&plan.records, provided, now);
+            if !old.is_empty() {
+                plan.collect = Some(collection(CollectionCause::Age, old, None));
+                return;
+            }
+        }
+        // A removal may have made room enough: the look goes on when that is measured.
+        let removed = plan.records.round.removed;
+        if removed.is_some_and(|removed| self.measured.at < removed) && self.measured.imagefs.is_some() {
+            plan.measure_since = removed;
             return;
         }
         let round = &mut plan.records.round;
@@ -179,71 +154,36 @@ impl NodeView<'_> {
             }
             Room::Enough => round.succeeds(),
             Room::Wanted(wanted) => {
-                plan.collect = Some(Collection {
-                    images: unused(survey, |_| true),
-                    containers: Vec::new(),
-                    why: CollectionCause::Threshold,
-                    at: now,
-                    wanted: Some(wanted),
-                });
+                let images = unused(&self.survey(&plan.records, provided, now), |_| true);
+                plan.collect = Some(collection(CollectionCause::Threshold, images, Some(wanted)));
             }
         }
     }
 
     /// The images that have not been used for the maximum age. None before the agent has run for as long: until then it
     /// does not know.
-    fn old(&self, records: &ImageRecords, survey: &[SurveyedImage], now: Timestamp) -> Vec<UnusedImage> {
+    fn old(&self, records: &ImageRecords, provided: &Provided, now: Timestamp) -> Vec<UnusedImage> {
+        let is_older = |since: Timestamp, age: Duration| {
+            let since = now.duration_since(since);
+            !since.is_negative() && since.unsigned_abs() > age
+        };
         let began = records.began.unwrap_or(now);
-        let age = self.policy.images.max_age.filter(|age| {
-            let runs = now.duration_since(began);
-            !runs.is_negative() && runs.unsigned_abs() > *age
-        });
-        let Some(age) = age else {
+        let Some(age) = self.policy.images.max_age.filter(|age| is_older(began, *age)) else {
             return Vec::new();
         };
-        unused(survey, |image| {
-            let uses = ImageUse {
-                detected: image.detected,
-                last_used: image.last_used,
-            };
-            uses.is_older(age, now)
+        unused(&self.survey(records, provided, now), |image| {
+            is_older(image.last_used.unwrap_or(image.detected), age)
         })
     }
 
-    /// What is remembered, with what is seen now.
-    fn looked_at(&self, now: Timestamp) -> ImageRecords {
-        let before = &self.decisions.images;
-        let used = used(self.snapshot);
-        let uses = self.snapshot.images.iter().map(|image| {
-            let mut uses = before.uses.get(&image.id).copied().unwrap_or(ImageUse {
-                detected: now,
-                last_used: None,
-            });
-            if is_used(image, &used) {
-                uses.last_used = Some(now);
-            }
-            (image.id.clone(), uses)
-        });
-        ImageRecords {
-            uses: uses.collect(),
-            began: before.began.or(Some(now)),
-            round: before.round.clone(),
-        }
-    }
-
-    fn survey(&self, records: &ImageRecords, now: Timestamp) -> Vec<SurveyedImage> {
-        let nothing = Provided::default();
-        self.survey_with(records, self.provided.unwrap_or(&nothing), now)
-    }
-
-    fn survey_with(&self, records: &ImageRecords, provided: &Provided, now: Timestamp) -> Vec<SurveyedImage> {
-        let used = used(self.snapshot);
+    /// What these records say of each image, in order. They are of the present snapshot.
+    fn survey(&self, records: &ImageRecords, provided: &Provided, now: Timestamp) -> Vec<SurveyedImage> {
         let named = names(self.desired, |pod| self.stays_ended(pod));
         let min_age = self.policy.images.min_age;
-        let fate = |image: &ObservedImage, uses: ImageUse| {
+        let fate = |image: &ObservedImage, uses: KnownUse| {
             let is_of = |names: &BTreeSet<String>| image.tags.iter().any(|tag| names.contains(tag));
             let age = now.duration_since(uses.detected);
-            if is_used(image, &used) {
+            if uses.is_used {
                 Fate::Stays(WhyKept::InUse)
             } else if named.contain(image.ways()) {
                 Fate::Stays(WhyKept::Named)
@@ -260,7 +200,7 @@ impl NodeView<'_> {
             }
         };
         let known = self.snapshot.images.iter().filter_map(|image| {
-            let uses = *records.uses.get(&image.id)?;
+            let uses = records.of(&image.id)?;
             Some(SurveyedImage {
                 fate: fate(image, uses),
                 image: UnusedImage {
@@ -326,21 +266,6 @@ fn in_order(mut images: Vec<SurveyedImage>) -> Vec<SurveyedImage> {
         }
     }
     images
-}
-
-/// What containers use, as the runtime refers to it.
-fn used(snapshot: &Snapshot) -> BTreeSet<&str> {
-    let pods = snapshot.pods.values().flat_map(|name| name.uids.values());
-    let containers = pods.flat_map(|pod| &pod.containers);
-    let images = containers.flat_map(|container| {
-        let own = [&container.image, &container.image_ref];
-        own.into_iter().chain(&container.mounted_images)
-    });
-    images.map(String::as_str).collect()
-}
-
-fn is_used(image: &ObservedImage, used: &BTreeSet<&str>) -> bool {
-    image.ways().any(|way| used.contains(way))
 }
 
 /// Whether the images' file system has room.

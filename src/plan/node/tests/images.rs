@@ -72,8 +72,14 @@ impl Node {
         self.snapshot.pods.insert(pod.name.clone(), Arc::new(observed));
     }
 
-    /// Plans at that second, as the loop does; what is to be removed.
+    /// Measures and plans at that second, as the loop does; what is to be removed.
     fn looks(&mut self, second: i64) -> Option<Collection> {
+        self.measured.at = at(second);
+        self.plans(second)
+    }
+
+    /// Plans without a measurement.
+    fn plans(&mut self, second: i64) -> Option<Collection> {
         self.now = at(second);
         let plan = plan(self.view(), self.now);
         self.decisions.images = plan.images;
@@ -353,6 +359,100 @@ fn a_request_that_comes_during_a_removal_has_another_one_follow() {
     let second = node.looks(PERIOD + 10).unwrap();
     node.finishes(&second, &Collected::at(at(PERIOD + 10)));
     assert!(node.decisions.collected.as_ref().unwrap().at > at(PERIOD + 5));
+}
+
+#[test]
+fn a_request_is_served_once_though_the_clock_was_set_back_since() {
+    let mut node = Node::with_images(vec![image("a", 1)]);
+    node.looks(0);
+    node.decisions.reclaim_wanted = Some(at(9_000));
+    let collection = node.looks(PERIOD).unwrap();
+    node.finishes(&collection, &Collected::at(at(PERIOD)));
+    assert_eq!(node.decisions.reclaim_wanted, None);
+    assert!(node.decisions.collected.is_some());
+    node.decisions.prune_wanted = Some(at(9_000));
+    let collection = node.looks(PERIOD).unwrap();
+    // Another request comes meanwhile, by the clock before that one.
+    node.decisions.prune_wanted = Some(at(PERIOD));
+    node.finishes(&collection, &Collected::at(at(PERIOD)));
+    let another = node.looks(PERIOD + 1).unwrap();
+    node.finishes(&another, &Collected::at(at(PERIOD + 1)));
+    assert_eq!(node.decisions.prune_wanted, None);
+    assert!(node.looks(PERIOD + 2).is_none());
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_up_neither_looks_nor_ages() {
+    const DAY: i64 = 86_400;
+    let mut node = Node::with_images(vec![image("old", 1)]);
+    node.policy.images.max_age = Some(std::time::Duration::from_secs(3600));
+    let user = pod_of("user", "other");
+    node.has_container(&user, "sha256:old", true);
+    node.looks(DAY);
+    node.snapshot.pods.clear();
+    assert!(node.looks(DAY + PERIOD).is_none());
+    // The clock is a day behind from here on.
+    assert!(node.looks(0).is_none());
+    assert!(node.looks(3600).is_none());
+    let collection = node.looks(3600 + PERIOD).unwrap();
+    assert_eq!(
+        (ids(&collection.images), collection.why),
+        (vec!["old"], CollectionCause::Age)
+    );
+}
+
+#[test]
+fn after_old_images_the_threshold_is_judged_by_a_later_measurement() {
+    let mut node = Node::with_images(vec![image("old", 40 << 30), image("new", 1 << 30)]);
+    node.policy.images.max_age = Some(std::time::Duration::from_secs(3600));
+    let new = node.snapshot.images[1].clone();
+    Arc::make_mut(&mut node.snapshot.images).truncate(1);
+    assert!(node.looks(0).is_none());
+    Arc::make_mut(&mut node.snapshot.images).push(new);
+    assert!(node.looks(3600).is_none());
+    node.measured.imagefs = Some(disk(90));
+    let collection = node.looks(3600 + PERIOD).unwrap();
+    assert_eq!(ids(&collection.images), ["old"]);
+    let mut collected = node.removes(&collection, &[]);
+    collected.at = at(3600 + PERIOD + 5);
+    node.finishes(&collection, &collected);
+    // The disk was nearly full before that, and need not be any more.
+    assert!(node.plans(3600 + PERIOD + 5).is_none());
+    let waiting = plan(node.view(), node.now);
+    assert_eq!(waiting.evictions.wanted.machine_since, Some(collected.at));
+    node.measured.imagefs = Some(disk(50));
+    assert!(node.looks(3600 + PERIOD + 6).is_none());
+    let ended = plan(node.view(), node.now);
+    assert_eq!(ended.evictions.wanted.machine_since, None);
+    assert_eq!(ended.wake_at, Some(at(3600 + 2 * PERIOD + 6)));
+    // Where that measures a lack of room, images go.
+    node.measured.imagefs = Some(disk(90));
+    let threshold = node.looks(3600 + 2 * PERIOD + 6).unwrap();
+    assert_eq!(threshold.why, CollectionCause::Threshold);
+}
+
+#[test]
+fn what_has_not_changed_is_not_read_again_and_stays_used() {
+    let mut node = Node::with_images(vec![image("a", 1)]);
+    let user = pod_of("user", "other");
+    node.has_container(&user, "sha256:a", true);
+    node.looks(0);
+    let first = node.decisions.images.clone();
+    node.looks(100);
+    assert!(node.decisions.images.is_reading_of(&first));
+    let last_used = |node: &Node| survey(node.view(), node.now)[0].last_used;
+    assert_eq!(last_used(&node), Some(at(100)));
+    // It was used until the last plan that has seen it.
+    node.snapshot.pods.clear();
+    node.looks(200);
+    assert!(!node.decisions.images.is_reading_of(&first));
+    assert_eq!(last_used(&node), Some(at(100)));
+    assert!(node.looks(250).is_none());
+    assert_eq!(last_used(&node), Some(at(100)));
+    // Other images are seen as soon as they are there.
+    Arc::make_mut(&mut node.snapshot.images).push(image("b", 1));
+    node.looks(260);
+    assert_eq!(fate(&node, "b"), Fate::Stays(WhyKept::New));
 }
 
 proptest! {
