@@ -89,7 +89,7 @@ impl NodeView<'_> {
         let resizes = self.room_for_resizes(&mut occupants, marks.as_ref());
         let mut decided = |pod: &Arc<Pod>| match self.shutting_down {
             Some(_) => Verdict::Rejected(shutting_down()),
-            None => match evict::admit(pod, pressure) {
+            None => match evict::admission::admit(pod, pressure) {
                 Ok(()) => self.verdict(pod, &mut occupants, marks.as_ref(), now),
                 Err(refusal) => Verdict::Rejected(refusal),
             },

@@ -6,7 +6,10 @@
 //! use is measured, one pod ends, and when it is gone the machine is measured again. Rounds follow each other until there is
 //! enough. Critical pods, which all static pods are, stay.
 
+pub(super) mod admission;
+mod ending;
 mod limits;
+mod measuring;
 mod message;
 mod rank;
 
@@ -21,15 +24,10 @@ use super::pressure::Crossed;
 use crate::model::end::{End, EvictionCause};
 use crate::model::eviction::{EvictionThreshold, NodePressure, Shortage, Signal, Starved};
 use crate::model::measured::DiskLayout;
-use crate::model::memory::Remains;
-use crate::model::placement::Placement;
 use crate::model::pod::{Pod, PodName, PodUid};
 use crate::model::pods_use::{PodsUse, Wanted};
-use crate::model::reason;
-use crate::model::resources::{Bytes, Qos};
-use crate::plan::admit::Refusal;
+use crate::model::resources::Bytes;
 use crate::plan::cgroup::is_critical;
-use crate::plan::placement::tolerates_scheduling;
 
 /// How often what pods with limits keep on the disk is looked at (`evictionMonitoringPeriod` in `pkg/kubelet`).
 const MONITORED: Duration = Duration::from_secs(10);
@@ -225,19 +223,6 @@ impl NodeView<'_> {
         }
     }
 
-    /// The pods whose eviction is on disk and not over.
-    fn being_evicted(&self) -> impl Iterator<Item = (PodUid, PodName)> {
-        let all = self.snapshot.pods.iter();
-        let all =
-            all.flat_map(|(name, observed)| observed.uids.iter().map(move |(uid, seen)| (name, uid, seen)));
-        let ending = all.filter(|(_, _, seen)| {
-            let checkpoint = seen.checkpoint.as_ref();
-            let end = checkpoint.and_then(|checkpoint| checkpoint.ended.as_ref());
-            seen.lives() && matches!(end, Some(End::Evicted { .. }))
-        });
-        ending.map(|(name, uid, _)| (uid.clone(), name.clone()))
-    }
-
     /// The pods that take more of the disk than they may, once for each time that it is measured.
     fn over_their_limits(&self, state: &mut Evictions, now: Timestamp) -> Vec<Evicted> {
         let measured = self.pods_use;
@@ -365,50 +350,6 @@ impl NodeView<'_> {
         })
     }
 
-    fn wanted(&self, state: &Evictions, watched: Option<i64>, now: Timestamp) -> Wanted {
-        let looked_at = later(self.pods_use.at, MONITORED);
-        // As long as the disk has more, no pod can have exceeded its limit since.
-        let room = watched.map(|room| room.max(LEAST_ROOM));
-        let below = room
-            .zip(state.limits_free)
-            .map(|(room, free)| Bytes(free.0.saturating_sub(room)));
-        let is_filling = below.is_some_and(|below| self.measured.nodefs.available < below);
-        let for_limits = match watched.is_some() && looked_at <= now {
-            true => Some(looked_at),
-            false => is_filling.then_some(self.measured.at),
-        };
-        let for_doubts = (!state.doubted.is_empty()).then(|| just_after(self.pods_use.at));
-        let (for_round, of_disk) = match (&state.round, state.attempt) {
-            (Round::Ranks(since), Some((starved, _))) => (
-                Some(*since),
-                matches!(starved, Starved::Storage | Starved::Inodes),
-            ),
-            _ => (None, false),
-        };
-        let machine = match state.round {
-            Round::Measures(since) | Round::Reclaimed(since) => Some(since),
-            _ => state.crossed.outdated_since(&self.policy.eviction, now),
-        };
-        Wanted {
-            machine_since: machine,
-            pods_since: for_limits.max(for_round).max(for_doubts),
-            with_storage: for_limits.or(for_doubts).is_some() || of_disk,
-            nodefs_below: below,
-            walked: state.doubted.clone(),
-        }
-    }
-
-    fn goes_on_at(&self, state: &Evictions, watched: Option<i64>, now: Timestamp) -> Option<Timestamp> {
-        let of_round = match &state.round {
-            Round::Reclaims(_, until) | Round::Ends(_, until) | Round::Waits(until) => Some(*until),
-            Round::Rests | Round::Ranks(_) | Round::Reclaimed(_) | Round::Measures(_) => None,
-        };
-        let looked_at = watched.map(|_| later(self.pods_use.at, MONITORED));
-        let changes = state.crossed.changes_at(&self.policy.eviction, now);
-        let all = [of_round, looked_at, changes].into_iter().flatten();
-        all.filter(|at| *at > now).min()
-    }
-
     /// Whether unused images lie on the disk of the signal (`buildSignalToNodeReclaimFuncs`).
     fn is_reclaimed(&self, signal: Signal) -> bool {
         let is_of_images = matches!(signal, Signal::Imagefs | Signal::ImagefsInodes);
@@ -417,48 +358,6 @@ impl NodeView<'_> {
             DiskLayout::Images | DiskLayout::Split => is_of_images,
         }
     }
-
-    /// How much more of the disk pods may take before one exceeds a limit that nothing but looking at it enforces; `None`: no
-    /// pod has such a limit.
-    fn watched(&self) -> Option<i64> {
-        if !self.policy.eviction.limits_storage {
-            return None;
-        }
-        let pods = self.running().filter(|pod| !is_critical(pod));
-        pods.filter_map(|pod| limits::room(pod, self.pods_use.pods.get(&pod.uid)))
-            .min()
-    }
-
-    /// Whether nothing of the pod runs, and its volumes are gone.
-    fn is_gone(&self, name: &PodName, uid: &PodUid) -> bool {
-        let seen = self.snapshot.pods.get(name).and_then(|name| name.uids.get(uid));
-        let lives = seen.is_some_and(|seen| seen.lives());
-        let own = self.memory.pods.get(name).filter(|own| own.uid == *uid);
-        !lives && own.is_none_or(|own| own.remains != Remains::Everything)
-    }
-}
-
-/// Whether a node that is short of something takes the pod (`Admit` in `pkg/kubelet/eviction/eviction_manager.go`).
-pub(super) fn admit(pod: &Pod, pressure: &NodePressure) -> Result<(), Refusal> {
-    let is_of_memory = pressure.short_of.len() == 1 && pressure.short_of.contains(&Shortage::Memory);
-    let memory_matters = |pod: &Pod| pod.qos == Qos::BestEffort && !is_prepared(&pod.placement);
-    if pressure.short_of.is_empty() || is_critical(pod) || is_of_memory && !memory_matters(pod) {
-        return Ok(());
-    }
-    let conditions: Vec<_> = pressure
-        .short_of
-        .iter()
-        .map(|shortage| shortage.condition())
-        .collect();
-    Err(Refusal {
-        reason: reason::pod::EVICTED.to_owned(),
-        message: format!("The node had condition: [{}]. ", conditions.join(" ")),
-    })
-}
-
-/// Whether the pod tolerates the taint of nodes that are short of memory.
-fn is_prepared(placement: &Placement) -> bool {
-    tolerates_scheduling(placement, "node.kubernetes.io/memory-pressure")
 }
 
 /// Not measured.
