@@ -43,7 +43,7 @@ pub use storing::Storing;
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 use credentials::Credentials;
 use machine::{host_dns, init, kernel_settings, node_addresses, project_ids};
-use observation::RELIST;
+use observation::{KERNEL_LOG, RELIST};
 use wiring::Wiring;
 
 use crate::act::ActContext;
@@ -233,6 +233,7 @@ async fn node_parts(
         imported,
         provided,
         relist: RELIST,
+        kernel_log: PathBuf::from(KERNEL_LOG),
     };
     Ok((parts, places))
 }

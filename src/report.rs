@@ -37,6 +37,7 @@ use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::pod_network::PodNetwork;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
+use crate::model::system_kill::SystemKill;
 use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pod as pod_status;
 
@@ -71,6 +72,8 @@ pub struct ReportInputs {
     pub enforcements: watch::Receiver<Enforcements>,
     /// What is told about the collection of images.
     pub image_news: mpsc::UnboundedReceiver<CollectionNews>,
+    /// The processes that the kernel kills because the machine is out of memory.
+    pub system_kills: mpsc::Receiver<SystemKill>,
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
 }
@@ -135,6 +138,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
             Some(news) = inputs.image_news.recv() => { state.take_image_news(&news); (false, None) }
+            Some(kill) = inputs.system_kills.recv() => { state.take_system_kill(&kill); (false, None) }
             Some(write) = inputs.written.recv() => { recorded = state.record_write(&write); (false, None) }
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),

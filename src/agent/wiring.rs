@@ -138,11 +138,13 @@ impl Wiring {
             tasks.spawn("requested pulls", pulling);
         }
         let collections = self.collections.take();
+        let kernel_log = std::mem::take(&mut parts.kernel_log);
         let channels = Channels {
             observe: handle,
             written,
             pulled,
             collections: collections.unwrap_or_else(|| mpsc::channel(1).1),
+            system_kills: observation::spawn_kernel_log(tasks, kernel_log),
         };
         loops::spawn(tasks, values, parts, channels, (&self.health, counters));
         if let Some(collector) = &config.traces {

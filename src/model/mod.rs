@@ -94,6 +94,7 @@ pub mod stated;
 pub mod stats;
 pub mod step;
 pub mod stop_signal;
+pub mod system_kill;
 pub mod threshold;
 pub mod timeline;
 pub mod tls;

@@ -9,6 +9,7 @@ use crate::model::eviction::Starved;
 use crate::model::memory::{Enforcement, Enforcements};
 use crate::model::node::CgroupVersion;
 use crate::model::reserved_cgroup::ReservedCgroup;
+use crate::model::system_kill::SystemKill;
 
 /// The kubelet's message about cgroup v1, verbatim (`pkg/kubelet/cm/container_manager.go`).
 const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
@@ -119,6 +120,17 @@ pub fn eviction(starved: Starved) -> NodeEvent {
         kind: EventType::Warning,
         reason: "EvictionThresholdMet",
         message: format!("Attempting to reclaim {}", starved.as_str()),
+    }
+}
+
+/// The event that the kernel killed a process because the machine was out of memory
+/// (`pkg/kubelet/oom/oom_watcher_linux.go`).
+pub fn system_kill(kill: &SystemKill) -> NodeEvent {
+    let SystemKill { process, pid } = kill;
+    NodeEvent {
+        kind: EventType::Warning,
+        reason: "SystemOOM",
+        message: format!("System OOM encountered, victim process: {process}, pid: {pid}"),
     }
 }
 

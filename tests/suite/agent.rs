@@ -475,6 +475,11 @@ impl Machine {
         config
     }
 
+    /// Where the kernel's log is.
+    pub(crate) fn kernel_log(&self) -> PathBuf {
+        self.at.root.path().join("kmsg")
+    }
+
     fn kubeconfig(&self) -> PathBuf {
         self.at.root.path().join("kubelet.conf")
     }
@@ -597,6 +602,7 @@ impl Agent {
             provided: watch::channel(Some(Arc::new(machine.provided.clone()))).1,
             addresses,
             relist: machine.relist,
+            kernel_log: machine.kernel_log(),
         });
         Agent {
             pods: wiring.pods(),
