@@ -5,6 +5,7 @@
 //! status.
 
 mod counting;
+mod deadlines;
 mod events;
 mod node;
 mod pod;
@@ -111,6 +112,8 @@ struct Loop {
     shown: BTreeMap<PodName, Arc<Pod>>,
     /// When a status changes with time alone.
     due: BTreeMap<PodName, Timestamp>,
+    /// From when on the end of a pod that makes room is late.
+    late: BTreeMap<PodName, (PodUid, Timestamp)>,
     /// What was reported for pods that wait for the runtime's network.
     offline: BTreeMap<PodName, (PodUid, String)>,
     report: PodsReport,
@@ -204,6 +207,7 @@ impl Loop {
             memory: Arc::default(),
             shown: BTreeMap::new(),
             due: BTreeMap::new(),
+            late: BTreeMap::new(),
             offline: BTreeMap::new(),
             report: PodsReport::default(),
             pressure: NodePressure::default(),
@@ -257,7 +261,7 @@ impl Loop {
         if !Arc::ptr_eq(&old_desired, &self.desired) {
             changed |= self.report_problems(now);
         }
-        changed |= self.take_due(now);
+        changed |= self.take_due(now) | self.take_late(now);
         let listed = std::mem::replace(&mut self.report.listed, self.snapshot.listed);
         changed || listed != self.snapshot.listed
     }
@@ -376,29 +380,5 @@ impl Loop {
             self.report_refused_manifests(&before, now);
         }
         changed || is_doubted_anew
-    }
-
-    /// Reports again what changes with time alone.
-    fn take_due(&mut self, now: Timestamp) -> bool {
-        let due: Vec<PodName> = self
-            .due
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut changed = false;
-        for name in due {
-            self.due.remove(&name);
-            changed |= self.report_pod(&name, now);
-        }
-        changed
-    }
-
-    fn until_next_change(&self, now: Timestamp) -> Duration {
-        let next = self.due.values().min().map(|at| at.duration_since(now));
-        next.map_or(LONGEST_SLEEP, |wait| {
-            Duration::try_from(wait).unwrap_or(Duration::ZERO)
-        })
-        .min(LONGEST_SLEEP)
     }
 }

@@ -54,7 +54,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "ExceededGracePeriod",
         "ExceededGracePeriod",
-        With("evicted and preempted pods that the runtime does not end in their time"),
+        Made("status/end_events.rs", "\"ExceededGracePeriod\""),
     ),
     (
         "FailedToKillPod",
