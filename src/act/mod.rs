@@ -45,6 +45,7 @@ pub mod rotate;
 mod sandbox;
 mod sub_path;
 mod symbol;
+pub mod tmpfs;
 pub mod turn;
 pub mod volume;
 mod user_mapping;

@@ -17,7 +17,7 @@ impl Loop {
     pub(super) fn begin(&mut self, addresses: &[IpAddr]) {
         let started = self.started;
         self.take_addresses(addresses, started);
-        let events = node_events::starting(self.facts.policy.cgroup.version);
+        let events = node_events::starting(self.facts.policy.cgroup.version, &self.facts.machine);
         self.emit_node_events(events, started);
     }
 

@@ -239,7 +239,7 @@ const EVENTS: &[(&str, &str, Here)] = &[
     (
         "PossibleMemoryBackedVolumesOnDisk",
         "PossibleMemoryBackedVolumesOnDisk",
-        With("the question whether the kernel keeps tmpfs out of swap"),
+        Made(NODE, "\"PossibleMemoryBackedVolumesOnDisk\""),
     ),
     ("CgroupV1", "CgroupV1", Made(NODE, "\"CgroupV1\"")),
     (
