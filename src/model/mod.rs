@@ -76,6 +76,7 @@ pub mod desired;
 pub mod probe;
 pub mod pull_policy;
 pub mod pull_record;
+pub mod pull_work;
 pub mod quantity;
 pub mod reason;
 pub mod reference;

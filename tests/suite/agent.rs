@@ -37,6 +37,7 @@ use gantry::model::node::{CgroupDriver, CgroupLayout, MachineFacts, NodePolicy, 
 use gantry::model::pod::{Desired, DnsConfig, PodName, PodUid};
 use gantry::model::pods_use::{PodUse, PodsUse, Wanted};
 use gantry::model::pull_policy::Verification;
+use gantry::model::pull_work::PullWork;
 use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
@@ -284,6 +285,11 @@ impl Machine {
     /// Asks the agent for pulls.
     pub(crate) fn images(&self) -> gantry::model::image_work::ImageWorker {
         self.agent().wiring.images()
+    }
+
+    /// Which images are being pulled for pods.
+    pub(crate) fn pulls(&self) -> watch::Receiver<PullWork> {
+        self.agent().wiring.pulls()
     }
 
     /// Gives the node other addresses, or none.
