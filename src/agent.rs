@@ -43,7 +43,7 @@ pub use storing::Storing;
 use answers::{RuntimeAnswers, check_driver_later, sandbox_image};
 use credentials::Credentials;
 use machine::{host_dns, init, kernel_settings, node_addresses, project_ids};
-use observation::RELIST;
+use observation::{KERNEL_LOG, RELIST};
 use wiring::Wiring;
 
 use crate::act::ActContext;
@@ -52,6 +52,7 @@ use crate::act::files::FilePlaces;
 use crate::act::pull_records::PullRecords;
 use crate::act::pulls::{PullRate, Pulls};
 use crate::act::registry::DockerConfig;
+use crate::act::tmpfs;
 use crate::act::turn::Turns;
 use crate::act::user_ranges::PodUsers;
 use crate::ask::Names;
@@ -61,6 +62,7 @@ use crate::cri::{self, Runtime};
 use crate::model::node::{CgroupLayout, CgroupName, MachineFacts, NodePolicy};
 use crate::model::outcome::StepStarted;
 use crate::model::pod::DnsConfig;
+use crate::model::resources::Bytes;
 use crate::model::shutdown::ShutdownProgress;
 use crate::observe::measure::Places;
 use crate::serve::health::Health;
@@ -89,12 +91,13 @@ pub async fn run(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let machine = observe::machine::machine_facts(Path::new("/"))?;
+    let mut machine = observe::machine::machine_facts(Path::new("/"))?;
     let version = cgroup::detect(Path::new(cgroup::MOUNT_POINT));
     config.check_machine(&machine, version)?;
     if let Some(warning) = config.machine_warnings(version) {
         tracing::warn!("{warning}");
     }
+    machine.swaps_tmpfs = machine.swap > Bytes(0) && !tmpfs::is_kept_in_memory();
     kernel_settings(&config)?;
     own_process::limit(&config.process);
     let providers = providers(&config)?;
@@ -233,6 +236,7 @@ async fn node_parts(
         imported,
         provided,
         relist: RELIST,
+        kernel_log: PathBuf::from(KERNEL_LOG),
     };
     Ok((parts, places))
 }

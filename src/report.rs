@@ -5,6 +5,7 @@
 //! status.
 
 mod counting;
+mod deadlines;
 mod events;
 mod node;
 mod pod;
@@ -37,6 +38,7 @@ use crate::model::pod::{Desired, Pod, PodName, PodUid, Problem, Source};
 use crate::model::pod_network::PodNetwork;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::{ObservedName, Snapshot};
+use crate::model::system_kill::SystemKill;
 use crate::status::object::{self as pod_object, Wanted};
 use crate::status::pod as pod_status;
 
@@ -71,6 +73,8 @@ pub struct ReportInputs {
     pub enforcements: watch::Receiver<Enforcements>,
     /// What is told about the collection of images.
     pub image_news: mpsc::UnboundedReceiver<CollectionNews>,
+    /// The processes that the kernel kills because the machine is out of memory.
+    pub system_kills: mpsc::Receiver<SystemKill>,
     /// The node's addresses, the primary first.
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
 }
@@ -108,6 +112,8 @@ struct Loop {
     shown: BTreeMap<PodName, Arc<Pod>>,
     /// When a status changes with time alone.
     due: BTreeMap<PodName, Timestamp>,
+    /// From when on the end of a pod that makes room is late.
+    late: BTreeMap<PodName, (PodUid, Timestamp)>,
     /// What was reported for pods that wait for the runtime's network.
     offline: BTreeMap<PodName, (PodUid, String)>,
     report: PodsReport,
@@ -135,6 +141,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Some(first) = inputs.beginnings.recv() => { begun.push(first); (false, None) }
             Some(executed) = inputs.outcomes.recv() => (false, Some(executed)),
             Some(news) = inputs.image_news.recv() => { state.take_image_news(&news); (false, None) }
+            Some(kill) = inputs.system_kills.recv() => { state.take_system_kill(&kill); (false, None) }
             Some(write) = inputs.written.recv() => { recorded = state.record_write(&write); (false, None) }
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
@@ -200,6 +207,7 @@ impl Loop {
             memory: Arc::default(),
             shown: BTreeMap::new(),
             due: BTreeMap::new(),
+            late: BTreeMap::new(),
             offline: BTreeMap::new(),
             report: PodsReport::default(),
             pressure: NodePressure::default(),
@@ -253,7 +261,7 @@ impl Loop {
         if !Arc::ptr_eq(&old_desired, &self.desired) {
             changed |= self.report_problems(now);
         }
-        changed |= self.take_due(now);
+        changed |= self.take_due(now) | self.take_late(now);
         let listed = std::mem::replace(&mut self.report.listed, self.snapshot.listed);
         changed || listed != self.snapshot.listed
     }
@@ -372,29 +380,5 @@ impl Loop {
             self.report_refused_manifests(&before, now);
         }
         changed || is_doubted_anew
-    }
-
-    /// Reports again what changes with time alone.
-    fn take_due(&mut self, now: Timestamp) -> bool {
-        let due: Vec<PodName> = self
-            .due
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut changed = false;
-        for name in due {
-            self.due.remove(&name);
-            changed |= self.report_pod(&name, now);
-        }
-        changed
-    }
-
-    fn until_next_change(&self, now: Timestamp) -> Duration {
-        let next = self.due.values().min().map(|at| at.duration_since(now));
-        next.map_or(LONGEST_SLEEP, |wait| {
-            Duration::try_from(wait).unwrap_or(Duration::ZERO)
-        })
-        .min(LONGEST_SLEEP)
     }
 }

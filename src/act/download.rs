@@ -8,15 +8,12 @@ use std::time::Duration;
 use containerd_client::services::v1::Info;
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::cri::{CriError, Runtime};
 use crate::model::image_progress::{LayerDownload, Progress, of_layers};
 use crate::model::image_ref::{ImageRef, full_name};
 
-/// How often the store is looked at: a person looks at the result.
-const EACH: Duration = Duration::from_millis(500);
 /// The largest manifest that is read, in bytes: registries accept none that is larger (docker-registry, 4 MiB).
 const MAX_MANIFEST: usize = 4 << 20;
 /// The most layers of an image that are followed: overlayfs has no more.
@@ -38,14 +35,10 @@ struct Manifest {
     layers: Vec<Layer>,
 }
 
-/// Publishes how far the pull of `name`, which began at `began`, has come, until dropped.
-pub(super) async fn watch(
-    runtime: &Runtime,
-    name: &str,
-    began: Timestamp,
-    progress: &watch::Sender<Progress>,
-) -> ! {
-    let mut ticks = interval(EACH);
+/// Looks as often as this how far the pull of `name`, which begins now, has come, and reports it, until dropped.
+pub(super) async fn watch(runtime: &Runtime, name: &str, each: Duration, report: impl Fn(Progress)) -> ! {
+    let began = Timestamp::now();
+    let mut ticks = interval_at(Instant::now() + each, each);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut layers = Vec::new();
     let mut complete = BTreeSet::new();
@@ -53,9 +46,7 @@ pub(super) async fn watch(
         ticks.tick().await;
         let looked = look(runtime, (name, began), &mut layers, &mut complete).await;
         match looked {
-            Ok(now) => {
-                progress.send_if_modified(|before| std::mem::replace(before, now) != now);
-            }
+            Ok(now) => report(now),
             Err(error) => {
                 tracing::debug!(image = name, %error, "the runtime does not report the progress of a pull");
                 // The pull itself reports what is wrong with the runtime, if anything is.

@@ -8,17 +8,23 @@ use tokio::time::Instant;
 use super::context::Work;
 use super::effect::{Effect, Fact, ImageFound};
 use super::failure::{abandoned, failure};
-use super::pull::{self, inspect, node_credentials};
+use super::pull::{self, Pulled, inspect, node_credentials};
+use super::pulls_at_work::Pulling;
+use super::{download, lasting};
 use crate::counters::EnsureImage;
 use crate::model::image_mount::VolumeImageRequest;
+use crate::model::image_progress::{Phase, Progress};
 use crate::model::image_ref::ImageRef;
-use crate::model::outcome::{Done, SlowAction, StepError};
+use crate::model::outcome::{Done, LastingPull, SlowAction, StepError};
 use crate::model::pod::PullPolicy;
 use crate::model::pull_record::PullSecret;
 use crate::model::reason::waiting;
 use crate::model::registry::Credential;
 use crate::model::request::ImageRequest;
 use crate::model::run_as::ImageUser;
+
+/// How often it is looked how far a pull has come. Most have ended before the first look.
+const EACH: Duration = Duration::from_secs(5);
 
 /// The user that an image sets (`getImageUser` in `pkg/kubelet/kuberuntime/helpers.go`); root if it sets none.
 fn user(image: &v1::Image) -> ImageUser {
@@ -140,6 +146,7 @@ async fn pull(work: &Work<'_>, wanted: &Wanted<'_>, name: &str) -> Result<Presen
     let waiting_since = Instant::now();
     let image = wanted.image.to_owned();
     work.begins(wanted.container, SlowAction::Pull { image });
+    let pulling = work.context.pulls.begin_for(work.uid, wanted.image);
     let waited_for = work.context.pulls.try_acquire();
     let _permit = match waited_for {
         Ok(permit) => permit,
@@ -163,7 +170,9 @@ async fn pull(work: &Work<'_>, wanted: &Wanted<'_>, name: &str) -> Result<Presen
     if !work.context.pulls.may_ask_registry(Instant::now()) {
         return Err(failure(waiting::ERR_IMAGE_PULL, "pull QPS exceeded".to_owned()));
     }
-    let pulled = pull::pull(work.context, wanted.image, name, &offered).await?;
+    pulling.reached(Progress::begin(Phase::Downloading));
+    let pulled = pull::pull(work.context, wanted.image, name, &offered);
+    let pulled = watched(work, wanted, name, &pulling, pulled).await?;
     // Size and user: without them the container is created as root's, as in the kubelet.
     let image = inspect(runtime, name).await?.unwrap_or_default();
     let done = Done::ImagePulled {
@@ -177,6 +186,30 @@ async fn pull(work: &Work<'_>, wanted: &Wanted<'_>, name: &str) -> Result<Presen
         image,
         done,
     })
+}
+
+/// Pulls, looks how far that is, and reports that it lasts.
+async fn watched(
+    work: &Work<'_>,
+    wanted: &Wanted<'_>,
+    name: &str,
+    pulling: &Pulling,
+    pull: impl Future<Output = Result<Pulled, StepError>>,
+) -> Result<Pulled, StepError> {
+    let lasts = |after| {
+        let pull = LastingPull {
+            image: wanted.image.to_owned(),
+            after,
+            progress: pulling.progress(),
+        };
+        work.begins(wanted.container, SlowAction::PullLasts(pull));
+    };
+    tokio::select! {
+        pulled = pull => pulled,
+        // Both are dropped when the pull has ended; the one reads, the other reports.
+        never = download::watch(&work.context.runtime, name, EACH, |now| pulling.reached(now)) => never,
+        never = lasting::report(Instant::now(), lasts) => never,
+    }
 }
 
 /// Whether the pod may use an image that is present: either it needs no credentials, or the pod has those with which it

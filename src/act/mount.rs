@@ -30,7 +30,7 @@ pub(super) fn tmpfs(path: &Path, size: Option<Bytes>) -> io::Result<()> {
     Ok(mount_tmpfs(path, size.as_deref().unwrap_or_default())?)
 }
 
-fn mount_tmpfs(path: &Path, options: &str) -> nix::Result<()> {
+pub(super) fn mount_tmpfs(path: &Path, options: &str) -> nix::Result<()> {
     nix::mount::mount(
         Some("tmpfs"),
         path,

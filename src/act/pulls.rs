@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
+use super::pulls_at_work::{Pulling, PullsAtWork};
 use crate::model::image_ref::full_name;
+use crate::model::pod::PodUid;
 
 /// How often images are pulled for pods (`throttleImagePulling` in `pkg/kubelet/images/helpers.go`): a bucket of tokens, full
 /// at the start. Each pull takes one.
@@ -20,7 +22,11 @@ pub struct PullRate {
 
 /// The pulls of this node. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Pulls(Arc<Inner>);
+pub struct Pulls {
+    inner: Arc<Inner>,
+    /// Where the pulls for pods are said.
+    at_work: PullsAtWork,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -49,28 +55,42 @@ impl Pulls {
     /// So many at once (`None`: any number), and so often (`None`: without limit).
     pub fn new(at_once: Option<u32>, rate: Option<PullRate>) -> Pulls {
         let permits = at_once.map_or(Semaphore::MAX_PERMITS, |at_once| at_once as usize);
-        Pulls(Arc::new(Inner {
+        let inner = Inner {
             permits: Semaphore::new(permits),
             rate,
             bucket: Mutex::default(),
             under_way: Mutex::default(),
-        }))
+        };
+        Pulls {
+            inner: Arc::new(inner),
+            at_work: PullsAtWork::default(),
+        }
+    }
+
+    /// The same, and which are for pods is said there.
+    pub fn said_at(self, at_work: PullsAtWork) -> Pulls {
+        Pulls { at_work, ..self }
+    }
+
+    /// Says that an image is pulled for a pod.
+    pub(super) fn begin_for(&self, pod: &PodUid, image: &str) -> Pulling {
+        self.at_work.begin(pod, image)
     }
 
     /// A permit, if there is one now.
     pub(super) fn try_acquire(&self) -> Result<SemaphorePermit<'_>, TryAcquireError> {
-        self.0.permits.try_acquire()
+        self.inner.permits.try_acquire()
     }
 
     /// A permit, as soon as there is one.
     pub(super) async fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.0.permits.acquire().await
+        self.inner.permits.acquire().await
     }
 
     /// Takes a token, if there is one.
     pub(super) fn may_ask_registry(&self, now: Instant) -> bool {
-        let Some(rate) = self.0.rate else { return true };
-        let mut bucket = lock(&self.0.bucket);
+        let Some(rate) = self.inner.rate else { return true };
+        let mut bucket = lock(&self.inner.bucket);
         let before = bucket.unwrap_or(Bucket {
             tokens: f64::from(rate.burst),
             at: now,
@@ -88,7 +108,7 @@ impl Pulls {
     /// Notes that an image is being pulled.
     pub(super) fn begin(&self, image: &str) -> UnderWay {
         let image = full_name(image);
-        *lock(&self.0.under_way).entry(image.clone()).or_default() += 1;
+        *lock(&self.inner.under_way).entry(image.clone()).or_default() += 1;
         UnderWay {
             pulls: self.clone(),
             image,
@@ -97,14 +117,14 @@ impl Pulls {
 
     /// Whether an image of one of these full names is being pulled.
     pub(super) fn are_under_way(&self, names: &[String]) -> bool {
-        let under_way = lock(&self.0.under_way);
+        let under_way = lock(&self.inner.under_way);
         names.iter().any(|name| under_way.contains_key(name))
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut under_way = lock(&self.pulls.0.under_way);
+        let mut under_way = lock(&self.pulls.inner.under_way);
         let left = under_way
             .get(&self.image)
             .map_or(0, |count| count.saturating_sub(1));

@@ -1,7 +1,8 @@
 //! Pulls that people ask for (`gantry pull`), as for a pod without secrets of its own: with the credentials of the node, and
 //! within its limit on parallel pulls.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
 use k8s_cri::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,6 +17,8 @@ use crate::model::outcome::{Failure, StepError};
 
 /// How many requests are worked on at once, those included that wait for a permit; further ones wait in their channel.
 const MOST: usize = 16;
+/// How often it is looked how far a pull has come: a person looks at the result.
+const EACH: Duration = Duration::from_millis(500);
 
 /// Pulls what is asked for until canceled. `arrived` counts the images that became available, so that pods that wait for
 /// one are retried at once.
@@ -73,11 +76,13 @@ async fn requested(
     let permit = context.pulls.acquire().await;
     let _permit = permit.expect("the semaphore is never closed");
     progress.send_replace(Progress::begin(Phase::Downloading));
-    let began = Timestamp::now();
+    let report = |now| {
+        progress.send_if_modified(|before| std::mem::replace(before, now) != now);
+    };
     let pulled = tokio::select! {
         pulled = pull::pull(context, image, &name, &offered) => pulled,
         // Dropped when the pull has ended; it only reads.
-        never = download::watch(&context.runtime, &name, began, progress) => never,
+        never = download::watch(&context.runtime, &name, EACH, report) => never,
     };
     let pulled = pulled.map_err(|error| NotDone::Failed(explained(context, error, offered.len())))?;
     let ms = u64::try_from(pulled.took.as_millis()).unwrap_or(u64::MAX);

@@ -1,6 +1,7 @@
 //! Wires the loops that work on pods: loop 1 carries out plans, loop 2 reports.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::model::mounted::MountedVolumes;
 use crate::model::node::{CgroupVersion, MachineFacts, NodeLimits, NodePolicy, NodeSettings};
 use crate::model::outcome::StepStarted;
 use crate::model::report::StatusWritten;
+use crate::model::system_kill::SystemKill;
 use crate::serve::health::Health;
 use crate::{observe, reconcile, report};
 
@@ -45,6 +47,8 @@ pub struct NodeParts {
     pub addresses: watch::Receiver<Arc<[IpAddr]>>,
     /// How often everything is listed even without an event.
     pub relist: Duration,
+    /// The kernel's log.
+    pub kernel_log: PathBuf,
 }
 
 /// What connects the loops with other tasks.
@@ -57,9 +61,11 @@ pub(super) struct Channels {
     pub(super) pulled: watch::Receiver<u64>,
     /// What people ask about images that nothing uses.
     pub(super) collections: mpsc::Receiver<CollectRequest>,
+    /// The processes that are killed because the machine is out of memory.
+    pub(super) system_kills: mpsc::Receiver<SystemKill>,
 }
 
-/// What loop 1 and the API publisher send to loop 2.
+/// What loop 1, the API publisher and the kernel's log send to loop 2.
 struct Sent {
     addresses: watch::Receiver<Arc<[IpAddr]>>,
     written: mpsc::UnboundedReceiver<StatusWritten>,
@@ -68,6 +74,7 @@ struct Sent {
     enforcements: watch::Receiver<Enforcements>,
     mounted: watch::Receiver<Arc<MountedVolumes>>,
     image_news: mpsc::UnboundedReceiver<CollectionNews>,
+    system_kills: mpsc::Receiver<SystemKill>,
 }
 
 /// Spawns both.
@@ -116,6 +123,7 @@ pub(super) fn spawn(
         enforcements,
         mounted,
         image_news,
+        system_kills: channels.system_kills,
     };
     let facts = report::Facts {
         policy: policy.clone(),
@@ -178,6 +186,7 @@ fn spawn_report(
         shutting_down: values.shutting_down.1.clone(),
         enforcements: sent.enforcements,
         image_news: sent.image_news,
+        system_kills: sent.system_kills,
         addresses: sent.addresses,
     };
     let beat = health.register("report", report::LONGEST_SLEEP);

@@ -1,10 +1,11 @@
 //! Wires what looks at the pods and the machine: the observer, the probes, the rotation of logs, the measurements.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::tasks::{Tasks, or_left};
 use super::values::Values;
@@ -13,6 +14,7 @@ use crate::ask::Names;
 use crate::cgroup::Cgroups;
 use crate::config::Config;
 use crate::cri::Runtime;
+use crate::model::system_kill::SystemKill;
 use crate::observe;
 use crate::observe::measure::{Measuring, Places};
 
@@ -20,6 +22,10 @@ use crate::observe::measure::{Measuring, Places};
 pub(super) const RELIST: Duration = Duration::from_secs(10);
 /// How often the images are listed even without an event.
 const LIST_IMAGES: Duration = Duration::from_secs(300);
+/// The kernel's log.
+pub(super) const KERNEL_LOG: &str = "/dev/kmsg";
+/// How many kills may wait for loop 2; more wait in the kernel's log.
+const KILLS_WAITING: usize = 10;
 
 /// The observer's settings.
 pub fn observation(config: &Config, cgroups: &Cgroups) -> observe::Settings {
@@ -61,6 +67,14 @@ pub(super) fn spawn(
     );
     spawn_rotation(tasks, config, values, runtime);
     handle
+}
+
+/// Follows the kernel's log from now on: the processes that are killed because the machine is out of memory.
+pub(super) fn spawn_kernel_log(tasks: &mut Tasks, log: PathBuf) -> mpsc::Receiver<SystemKill> {
+    let (out, kills) = mpsc::channel(KILLS_WAITING);
+    let following = observe::kernel_log::run(log, out, tasks.cancel.clone());
+    tasks.spawn("kernel log", following);
+    kills
 }
 
 fn spawn_rotation(tasks: &mut Tasks, config: &Config, values: &Values, runtime: &Runtime) {

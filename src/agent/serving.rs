@@ -57,6 +57,7 @@ pub(super) fn world(
         stats: statistics.samples.clone(),
         storage: statistics.storage.clone(),
         mounted: statistics.mounted.clone(),
+        pulls: values.pulls_at_work.read(),
         volumes: volumes(config, values),
         desired: values.desired.1.clone(),
     }

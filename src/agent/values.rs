@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::{mpsc, watch};
 
+use crate::act::pulls_at_work::PullsAtWork;
 use crate::act::volume::at_work::AtWork;
 use crate::model::api::ApiNode;
 use crate::model::changes::Changes;
@@ -58,6 +59,8 @@ pub(super) struct Values {
     pub(super) cluster_network: Shared<ClusterNetwork>,
     /// What is being done with volumes.
     pub(super) at_work: AtWork,
+    /// Which images are being pulled for pods.
+    pub(super) pulls_at_work: PullsAtWork,
     /// Asks for changes of static pods.
     pub(super) changes: Changes,
     /// Asks for pulls and imports of images.
@@ -95,6 +98,7 @@ impl Values {
             peers: watch::channel(Peers::Unknown),
             cluster_network: watch::channel(ClusterNetwork::Unknown),
             at_work: AtWork::default(),
+            pulls_at_work: PullsAtWork::default(),
             changes,
             images,
             events,

@@ -31,6 +31,7 @@ use crate::model::measured::Measured;
 use crate::model::memory::Memory;
 use crate::model::pod::Desired;
 use crate::model::pods_use::{PodsUse, Wanted};
+use crate::model::pull_work::PullWork;
 use crate::model::report::{PodsReport, StatusWritten};
 use crate::model::runtime::Snapshot;
 use crate::model::shutdown::ShutdownProgress;
@@ -105,6 +106,7 @@ impl Wiring {
         parts.act.counters = counters.clone();
         let (tasks, config, values) = (&mut self.tasks, &self.config, &self.values);
         parts.act.at_work = values.at_work.clone();
+        parts.act.pulls = parts.act.pulls.said_at(values.pulls_at_work.clone());
         parts.act.csi = CsiVolumes::open(
             &config.paths.root,
             values.drivers.1.clone(),
@@ -138,11 +140,13 @@ impl Wiring {
             tasks.spawn("requested pulls", pulling);
         }
         let collections = self.collections.take();
+        let kernel_log = std::mem::take(&mut parts.kernel_log);
         let channels = Channels {
             observe: handle,
             written,
             pulled,
             collections: collections.unwrap_or_else(|| mpsc::channel(1).1),
+            system_kills: observation::spawn_kernel_log(tasks, kernel_log),
         };
         loops::spawn(tasks, values, parts, channels, (&self.health, counters));
         if let Some(collector) = &config.traces {
@@ -173,6 +177,11 @@ impl Wiring {
     /// What should run.
     pub fn desired(&self) -> watch::Receiver<Arc<Desired>> {
         self.values.desired.1.clone()
+    }
+
+    /// Which images are being pulled for pods.
+    pub fn pulls(&self) -> watch::Receiver<PullWork> {
+        self.values.pulls_at_work.read()
     }
 
     /// What is known of volumes alone.

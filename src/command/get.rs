@@ -15,6 +15,10 @@ use super::{CommandError, pod_selection, print};
 use crate::model::yaml;
 use crate::model::{age, node_row, pod_row};
 use crate::serve::problem::{ProblemList, ReportedProblem};
+use crate::serve::pulls::{ListedPull, PullList};
+
+/// In a cell without a value.
+const NONE: &str = "<none>";
 
 /// The options.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +83,7 @@ pub async fn run(
         .and_then(Value::as_array)
         .map(Vec::as_slice)
         .unwrap_or_default();
+    let pulls: PullList = client.object("/pulls").await?;
     let pods: Vec<Pod> = items.iter().map(parse).collect::<Result<_, _>>()?;
     let chosen = choose(&pods, names, options.namespace.as_deref())?;
     let problems: Vec<&ReportedProblem> = problems
@@ -93,7 +98,7 @@ pub async fn run(
             if chosen.is_empty() && problems.is_empty() {
                 return print(err, "No resources found\n");
             }
-            pod_table(&chosen, &problems, options, now)
+            pod_table(&chosen, &problems, &pulls.items, options, now)
         }
         Output::Name => chosen
             .iter()
@@ -179,66 +184,92 @@ fn age_of(time: Option<&Time>, now: Timestamp) -> String {
 }
 
 fn or_none(text: Option<&str>) -> String {
-    text.filter(|text| !text.is_empty())
-        .unwrap_or("<none>")
-        .to_owned()
+    text.filter(|text| !text.is_empty()).unwrap_or(NONE).to_owned()
 }
 
-fn pod_table(pods: &[&Pod], problems: &[&ReportedProblem], options: &Options, now: Timestamp) -> String {
+/// The pulls of a pod: `12.5 of 80.0 MiB (45s)`.
+fn pulls_of(pod: &Pod, pulls: &[ListedPull], now: Timestamp) -> String {
+    let own = pulls
+        .iter()
+        .filter(|pull| pod.metadata.uid.as_ref() == Some(&pull.pod_uid));
+    let texts = own.map(|pull| format!("{} ({})", pull.progress.text(), age::since(pull.since, now)));
+    or_none(Some(&texts.collect::<Vec<_>>().join(", ")))
+}
+
+/// The columns that a table of pods may have.
+struct Columns {
+    namespace: bool,
+    wide: bool,
+    /// The last one is there only while something is pulled.
+    pulling: bool,
+}
+
+impl Columns {
+    fn headings(&self) -> Vec<&'static str> {
+        let own = ["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
+        self.row("NAMESPACE", own, ["IP", "NODE"], "PULLING")
+    }
+
+    /// The cells of those that there are.
+    fn row<T>(&self, namespace: T, own: [T; 5], wide: [T; 2], pulling: T) -> Vec<T> {
+        let namespace = self.namespace.then_some(namespace);
+        let wide = self.wide.then_some(wide).into_iter().flatten();
+        let pulling = self.pulling.then_some(pulling);
+        namespace
+            .into_iter()
+            .chain(own)
+            .chain(wide)
+            .chain(pulling)
+            .collect()
+    }
+}
+
+fn pod_table(
+    pods: &[&Pod],
+    problems: &[&ReportedProblem],
+    pulls: &[ListedPull],
+    options: &Options,
+    now: Timestamp,
+) -> String {
     let namespaces: BTreeSet<&str> = pods
         .iter()
         .map(|pod| pod_selection::namespace(pod))
         .chain(problems.iter().filter_map(|problem| problem.namespace.as_deref()))
         .collect();
-    let with_namespace = options.all_namespaces || namespaces.len() > 1;
-    let wide = options.output == Output::Wide;
-    let mut headings = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
-    if wide {
-        headings.extend(["IP", "NODE"]);
-    }
-    if with_namespace {
-        headings.insert(0, "NAMESPACE");
-    }
-    let mut table = Table::new(&headings);
-    for pod in pods {
+    let pulling: Vec<String> = pods.iter().map(|pod| pulls_of(pod, pulls, now)).collect();
+    let columns = Columns {
+        namespace: options.all_namespaces || namespaces.len() > 1,
+        wide: options.output == Output::Wide,
+        pulling: pulling.iter().any(|pulls| pulls != NONE),
+    };
+    let mut table = Table::new(&columns.headings());
+    for (pod, pulling) in pods.iter().zip(pulling) {
         let row = pod_row::row(pod, now);
         let age = age_of(pod.metadata.creation_timestamp.as_ref(), now);
-        let mut cells = vec![
-            pod_selection::name(pod).to_owned(),
-            row.ready,
-            row.status,
-            row.restarts,
-            age,
-        ];
-        if wide {
-            cells.push(or_none(
-                pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()),
-            ));
-            cells.push(or_none(
-                pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()),
-            ));
-        }
-        if with_namespace {
-            cells.insert(0, pod_selection::namespace(pod).to_owned());
-        }
-        table.row(cells);
+        let name = pod_selection::name(pod).to_owned();
+        let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        table.row(columns.row(
+            pod_selection::namespace(pod).to_owned(),
+            [name, row.ready, row.status, row.restarts, age],
+            [or_none(ip), or_none(node)],
+            pulling,
+        ));
     }
     for problem in problems {
         let nothing = || "-".to_owned();
-        let mut cells = vec![
-            file_name(problem),
+        table.row(columns.row(
+            or_none(problem.namespace.as_deref()),
+            [
+                file_name(problem),
+                nothing(),
+                "Invalid".to_owned(),
+                nothing(),
+                nothing(),
+            ],
+            [nothing(), nothing()],
             nothing(),
-            "Invalid".to_owned(),
-            nothing(),
-            nothing(),
-        ];
-        if wide {
-            cells.extend([nothing(), nothing()]);
-        }
-        if with_namespace {
-            cells.insert(0, or_none(problem.namespace.as_deref()));
-        }
-        table.row(cells);
+        ));
     }
     table.text("")
 }

@@ -134,13 +134,7 @@ impl Meter {
 /// One line; `None` for the columns: as long as it becomes. Pure.
 fn line(reached: &Reached, elapsed: Duration, rate: Option<f64>, columns: Option<usize>) -> String {
     let mut parts = Vec::new();
-    if let Some(Share { done, total }) = reached.bytes {
-        let size = |bytes: u64| format!("{:.1}", bytes as f64 / MEBIBYTE);
-        parts.push(match total {
-            Some(total) => format!("{} of {} MiB", size(done), size(total)),
-            None => format!("{} MiB", size(done)),
-        });
-    }
+    parts.extend(reached.bytes.map(Share::in_mebibytes));
     if let Some(Share { done, total }) = reached.layers {
         parts.push(match total {
             Some(total) => format!("layers {done} of {total}"),

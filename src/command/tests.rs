@@ -18,8 +18,10 @@ use super::top::state::Containers;
 use super::{CommandError, describe, exec, get, logs, streams, timeline, top};
 use crate::cli::top::SortKey;
 use crate::model::event::{EventType, PodEvent, RecordedEvent};
+use crate::model::image_progress::{Phase, Progress};
 use crate::model::outcome::{Done, Outcome, StepReport};
 use crate::model::pod::{PodUid, Problem, ProblemKind};
+use crate::model::pull_work::{PodPull, PullWork};
 use crate::model::report::PodsReport;
 use crate::model::step::{StepKind, Subject};
 use crate::serve::fixture::{Changing, changing, exited, name, pod, running, snapshot_of};
@@ -200,6 +202,25 @@ async fn pods_and_broken_files_are_listed() {
     );
     let expected = "/etc/kubernetes/manifests/db.yaml:7 (document 2): spec.containers[0].image: is missing\n";
     assert_eq!(printed, expected);
+    let pull = |image: &str, progress| PodPull {
+        uid: PodUid("u1".to_owned()),
+        image: image.to_owned(),
+        since: "2026-11-21T00:04:15Z".parse().unwrap(),
+        progress,
+    };
+    let arrived = Progress::of_bytes(Phase::Downloading, 5 << 20, Some(80 << 20));
+    let pulls = [pull("demo:1", arrived), pull("tool:2", Progress::default())];
+    agent.changing.pulls.send_replace(PullWork {
+        of_pods: (0..).zip(pulls).collect(),
+    });
+    check(
+        &agent.get(get::Options::default()).await.0,
+        &expect![[r#"
+            NAMESPACE   NAME        READY   STATUS    RESTARTS   AGE   PULLING
+            default     web-vm      1/1     Running   0          5m    5.0 of 80.0 MiB (45s), waiting for other pulls (45s)
+            data        db.yaml#2   -       Invalid   -          -     -
+        "#]],
+    );
     let only = get::Options {
         namespace: Some("other".into()),
         ..Default::default()

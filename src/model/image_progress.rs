@@ -30,6 +30,20 @@ pub struct Share {
     pub total: Option<u64>,
 }
 
+impl Share {
+    /// In mebibytes: `12.5 of 80.0 MiB`.
+    pub fn in_mebibytes(self) -> String {
+        let tenths = |bytes: u64| {
+            let tenths = (u128::from(bytes) * 10 + (1 << 19)) >> 20;
+            format!("{}.{}", tenths / 10, tenths % 10)
+        };
+        match self.total {
+            Some(total) => format!("{} of {} MiB", tenths(self.done), tenths(total)),
+            None => format!("{} MiB", tenths(self.done)),
+        }
+    }
+}
+
 /// How far a pull or an import has come. What the runtime does not report is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Progress {
@@ -49,6 +63,20 @@ impl Progress {
         Progress {
             phase,
             ..Progress::default()
+        }
+    }
+
+    /// How far it is: `12.5 of 80.0 MiB`.
+    pub fn text(&self) -> String {
+        let bytes = self.bytes.map(Share::in_mebibytes);
+        match (self.phase, bytes) {
+            (Phase::Waiting, _) => "waiting for other pulls".to_owned(),
+            (Phase::Unpacking, _) => "unpacking".to_owned(),
+            (_, Some(bytes)) => bytes,
+            (Phase::Downloading, None) => "downloading".to_owned(),
+            (Phase::Receiving, None) => "receiving".to_owned(),
+            (Phase::Reading, None) => "reading".to_owned(),
+            (Phase::Storing, None) => "storing".to_owned(),
         }
     }
 
@@ -121,6 +149,24 @@ mod tests {
         );
         // A store that reports more than it was promised does not make more than all.
         check(&[layer(11, 10)], Phase::Unpacking, Some((10, 10)), Some((1, 1)));
+    }
+
+    #[test]
+    fn how_far_it_is_is_one_text() {
+        let halves = |phase, done: u64, total| Progress::of_bytes(phase, done << 19, total);
+        for (progress, expected) in [
+            (Progress::default(), "waiting for other pulls"),
+            (Progress::begin(Phase::Downloading), "downloading"),
+            (halves(Phase::Downloading, 3, Some(160 << 20)), "1.5 of 160.0 MiB"),
+            (halves(Phase::Receiving, 0, None), "0.0 MiB"),
+            (halves(Phase::Unpacking, 3, Some(3 << 19)), "unpacking"),
+            (
+                Progress::of_bytes(Phase::Downloading, u64::MAX, None),
+                "17592186044416.0 MiB",
+            ),
+        ] {
+            assert_eq!(progress.text(), expected);
+        }
     }
 
     #[test]

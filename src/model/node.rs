@@ -238,6 +238,9 @@ pub struct MachineFacts {
     pub page_size: i64,
     /// Swap in use or offered, in bytes.
     pub swap: Bytes,
+    /// Whether what pods have in memory as files (Secrets, emptyDirs) may be swapped out: there is swap, and the kernel's tmpfs
+    /// cannot be kept out of it.
+    pub swaps_tmpfs: bool,
     /// Huge pages set aside, bytes by page size.
     pub hugepages: BTreeMap<Bytes, Bytes>,
     /// Whether AppArmor is on.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::allocation::Allocation;
 use super::expansion::Expansion;
+use super::image_progress::Progress;
 use super::object::Payload;
 use super::pod::{PodName, PodUid};
 use super::reason::waiting;
@@ -122,6 +123,8 @@ pub enum SlowAction {
         /// As requested.
         image: String,
     },
+    /// An image is still being pulled.
+    PullLasts(LastingPull),
     /// A container is stopped.
     Stop {
         /// The event's message: `Stopping container web`.
@@ -136,6 +139,28 @@ pub enum SlowAction {
         /// What is waited for.
         message: String,
     },
+}
+
+/// A pull that takes long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastingPull {
+    /// As requested.
+    pub image: String,
+    /// How long it has taken.
+    pub after: Duration,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+impl LastingPull {
+    /// The message of its event.
+    pub fn message(&self) -> String {
+        let (image, minutes) = (&self.image, self.after.as_secs() / 60);
+        format!(
+            "Still pulling image {image:?} after {minutes} min: {}",
+            self.progress.text()
+        )
+    }
 }
 
 /// The result of a hook that does not decide the result of its step.

@@ -67,6 +67,7 @@ pub fn machine_facts(root: &Path) -> Result<MachineFacts, MachineError> {
         memory: memory(root)?,
         page_size: page_size(),
         swap: swap(root)?,
+        swaps_tmpfs: false,
         hugepages: hugepages(root),
         apparmor: has_apparmor(root),
         thermal_throttle: thermal_throttle(root),
@@ -284,6 +285,7 @@ pub(super) mod tests {
             memory: Bytes(24_684_092 * 1024),
             page_size: page_size(),
             swap: Bytes(1_048_576 * 1024),
+            swaps_tmpfs: false,
             hugepages: BTreeMap::from([(Bytes(2 << 20), Bytes(6 << 20)), (Bytes(1 << 30), Bytes(0))]),
             apparmor: true,
             thermal_throttle: vec![

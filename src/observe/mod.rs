@@ -4,6 +4,7 @@
 pub mod address;
 mod address_changes;
 mod due;
+pub mod kernel_log;
 mod log_numbers;
 pub mod machine;
 pub mod measure;
@@ -17,6 +18,7 @@ mod request;
 pub mod resolv_conf;
 mod settings;
 mod snapshot;
+mod system_kills;
 mod termination;
 mod world;
 

@@ -766,6 +766,56 @@ mod tests {
         assert_eq!(swap(&equal), "0");
     }
 
+    #[test]
+    fn swap_is_limited_as_the_kubelet_limits_it() {
+        // The machine has 4 times as much memory as swap.
+        let quarter = MEMORY.0 / 4;
+        let check = |version, limited_swap, swap, pod: &Pod, expected: (i64, Option<&str>)| {
+            let layout = CgroupLayout {
+                version,
+                swap,
+                ..layout()
+            };
+            let policy = NodePolicy {
+                limited_swap,
+                ..policy(layout)
+            };
+            let resources = container_resources(pod, &pod.containers[0], &policy);
+            let of_swap = resources.unified.get("memory.swap.max").map(String::as_str);
+            assert_eq!(
+                (resources.memory_swap_limit_in_bytes, of_swap),
+                expected,
+                "{version:?}, LimitedSwap: {limited_swap}, {swap:?}, {:?}",
+                pod.containers[0].resources
+            );
+        };
+        let with = |request, limit| pod(vec![], vec![container("c", resources((0, 0), (request, limit)))]);
+        let burstable = with(64 * MI, 128 * MI);
+        let critical = Pod {
+            priority: Some(2_000_000_000),
+            ..burstable.clone()
+        };
+        let of_cpu = pod(vec![], vec![container("c", resources((100, 200), (0, 0)))]);
+        let huge = with(MEMORY.0 * 2, 0);
+        let (v1, v2) = (CgroupVersion::V1, CgroupVersion::V2);
+        let there_is = Some(Bytes(quarter));
+        let share = (16 * MI - 1).to_string();
+        // (version, LimitedSwap, swap, pod) -> (memory and swap together on v1, memory.swap.max)
+        check(v2, true, there_is, &burstable, (0, Some(&share)));
+        check(v2, false, there_is, &burstable, (0, Some("0")));
+        check(v2, true, None, &burstable, (0, None));
+        check(v2, true, Some(Bytes(0)), &burstable, (0, Some("0")));
+        check(v2, true, there_is, &critical, (0, Some("0")));
+        check(v2, true, there_is, &with(64 * MI, 64 * MI), (0, Some("0")));
+        check(v2, true, there_is, &of_cpu, (0, Some("0")));
+        check(v2, true, there_is, &with(0, 0), (0, Some("0")));
+        check(v2, true, there_is, &huge, (0, Some("0")));
+        check(v1, false, there_is, &burstable, (128 * MI, None));
+        check(v1, true, there_is, &burstable, (128 * MI, None));
+        check(v1, false, there_is, &with(64 * MI, 0), (0, None));
+        check(v1, false, None, &burstable, (0, None));
+    }
+
     /// The values of the container's cgroup beside its limits.
     fn unified(pod: &Pod, layout: &CgroupLayout) -> String {
         let resources = container_resources(pod, &pod.containers[0], &policy(layout.clone()));

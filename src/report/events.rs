@@ -100,6 +100,10 @@ impl Loop {
         let nothing = ObservedName::default();
         let observed = self.snapshot.pods.get(name).map_or(&nothing, AsRef::as_ref);
         let new = end_events::making_room(&pod, before.map(AsRef::as_ref), after, observed);
+        if new.is_some() {
+            let late_from = end_events::is_late_from(&pod, after, now);
+            self.late.insert(name.clone(), (pod.uid.clone(), late_from));
+        }
         self.queue_events(name, &pod.uid, new.into_iter().collect(), now)
     }
 

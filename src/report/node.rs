@@ -9,6 +9,7 @@ use super::{Facts, Loop, ReportInputs};
 use crate::model::collection::CollectionNews;
 use crate::model::measured::Measured;
 use crate::model::memory::Enforcements;
+use crate::model::system_kill::SystemKill;
 use crate::status::{node as node_status, node_events};
 
 impl Loop {
@@ -16,7 +17,7 @@ impl Loop {
     pub(super) fn begin(&mut self, addresses: &[IpAddr]) {
         let started = self.started;
         self.take_addresses(addresses, started);
-        let events = node_events::starting(self.facts.policy.cgroup.version);
+        let events = node_events::starting(self.facts.policy.cgroup.version, &self.facts.machine);
         self.emit_node_events(events, started);
     }
 
@@ -31,6 +32,11 @@ impl Loop {
     /// Emits what is told about the collection of images.
     pub(super) fn take_image_news(&mut self, news: &CollectionNews) {
         self.emit_node_events([node_events::collection(news)], Timestamp::now());
+    }
+
+    /// Emits that the machine was out of memory.
+    pub(super) fn take_system_kill(&mut self, kill: &SystemKill) {
+        self.emit_node_events([node_events::system_kill(kill)], Timestamp::now());
     }
 
     /// Emits that pods are evicted for something from now on. Answers whether the node's conditions changed.

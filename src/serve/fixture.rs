@@ -15,6 +15,7 @@ use super::world::World;
 use super::zpages::Program;
 use crate::cri::{Runtime, Settings};
 use crate::model::pod::{PodName, PodUid};
+use crate::model::pull_work::PullWork;
 use crate::model::report::PodsReport;
 use crate::model::runtime::{
     ContainerState, ObservedContainer, ObservedName, ObservedPod, Sandbox, Snapshot,
@@ -100,6 +101,7 @@ pub(crate) struct Changing {
     pub(crate) world: World,
     pub(crate) pods: watch::Sender<Arc<PodsReport>>,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) pulls: watch::Sender<PullWork>,
     pub(crate) _node: watch::Sender<Arc<Node>>,
     pub(crate) temp: tempfile::TempDir,
 }
@@ -140,6 +142,7 @@ pub(crate) fn changing() -> Changing {
     let (node, node_now) = watch::channel(Arc::new(node));
     let (snapshot, snapshot_now) =
         watch::channel(snapshot_of(vec![running("c1", "web", log.to_str().unwrap())]));
+    let (pulls, pulls_now) = watch::channel(PullWork::default());
     let world = World {
         pods: pods_now,
         node: node_now,
@@ -175,6 +178,7 @@ pub(crate) fn changing() -> Changing {
         stats: crate::stats::sampler::answering(crate::model::sample::stats::node()),
         storage: crate::stats::storage::answering(crate::model::sample::stats::storage()),
         mounted: crate::stats::mounted::answering(Default::default()),
+        pulls: pulls_now,
         volumes: Default::default(),
         desired: tokio::sync::watch::channel(Default::default()).1,
     };
@@ -182,6 +186,7 @@ pub(crate) fn changing() -> Changing {
         world,
         pods,
         snapshot,
+        pulls,
         _node: node,
         temp,
     }

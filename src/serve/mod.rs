@@ -24,6 +24,7 @@ pub mod node_api;
 pub mod objects;
 pub mod port;
 mod pod_list;
+pub mod pulls;
 mod port_forward;
 pub mod problem;
 mod query;
@@ -119,6 +120,7 @@ fn router(served: Served) -> Router {
         .route("/images/prune", post(images::prune))
         .route("/images/pull", post(images::pull))
         .route("/images/import", post(images::import))
+        .route("/pulls", get(pulls::list))
         .route("/problems", get(objects::problems))
         .route("/warnings", get(objects::warnings))
         .route("/configz", get(objects::configz))

@@ -17,6 +17,7 @@ use crate::cri::Runtime;
 use crate::model::changes::Changes;
 use crate::model::image_work::ImageWorker;
 use crate::model::pod::Desired;
+use crate::model::pull_work::PullWork;
 use crate::model::report::PodsReport;
 use crate::model::runtime::Snapshot;
 use crate::stats;
@@ -59,6 +60,8 @@ pub struct World {
     pub storage: stats::StorageHandle,
     /// What the volumes hold that are mounted for pods.
     pub mounted: stats::MountedHandle,
+    /// Which images are being pulled for pods.
+    pub pulls: watch::Receiver<PullWork>,
     /// What is known of volumes alone.
     pub volumes: VolumeSources,
     /// What should run, with the objects that pods refer to: which volume is whose.

@@ -214,6 +214,34 @@ struct Counted {
     volumes: Arc<Mutex<KnownVolumes>>,
 }
 
+impl Counted {
+    /// Takes in what a count has brought.
+    fn take(&mut self, uid: &str, counted: Result<directories::Counted, Stuck>, counters: &Counters) {
+        match counted {
+            Ok(counted) => {
+                for (source, took) in &counted.measured {
+                    match source {
+                        Source::Quota => counters.volumes.asked(*took),
+                        Source::Walk => counters.volumes.walked(*took),
+                    }
+                }
+                self.counted = Some(Instant::now());
+                self.rests = Instant::now() + counted.expected * REST;
+                self.directories = counted.or(&self.directories);
+            }
+            Err(stuck) => {
+                tracing::debug!(uid, error = %stuck, "cannot count the pod's directories");
+                let took = match stuck {
+                    Stuck::Late { patience, .. } => patience,
+                    _ => Duration::ZERO,
+                };
+                self.counted = Some(Instant::now());
+                self.rests = Instant::now() + took * REST;
+            }
+        }
+    }
+}
+
 impl Collector {
     fn new(place: StoragePlace) -> Collector {
         Collector {
@@ -359,33 +387,12 @@ impl Collector {
             };
             due.push((pod.uid.0.clone(), work));
         }
-        let (pods, volumes) = (&mut self.pods, &self.place.counters.volumes);
+        let (pods, counters) = (&mut self.pods, &self.place.counters);
         let done = |uid: &str, counted: Result<directories::Counted, Stuck>| {
             let Some(known) = pods.get_mut(&PodUid(uid.to_owned())) else {
                 return;
             };
-            match counted {
-                Ok(counted) => {
-                    for (source, took) in &counted.measured {
-                        match source {
-                            Source::Quota => volumes.asked(*took),
-                            Source::Walk => volumes.walked(*took),
-                        }
-                    }
-                    known.counted = Some(Instant::now());
-                    known.rests = Instant::now() + counted.expected * REST;
-                    known.directories = counted.or(&known.directories);
-                }
-                Err(stuck) => {
-                    tracing::debug!(uid, error = %stuck, "cannot count the pod's directories");
-                    let took = match stuck {
-                        Stuck::Late { patience, .. } => patience,
-                        _ => Duration::ZERO,
-                    };
-                    known.counted = Some(Instant::now());
-                    known.rests = Instant::now() + took * REST;
-                }
-            }
+            known.take(uid, counted, counters);
         };
         self.counts.run_each(due, LONGEST_COUNT, done).await;
     }

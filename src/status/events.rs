@@ -70,6 +70,7 @@ pub fn begun(pod: &Pod, beginning: &StepStarted) -> Vec<PodEvent> {
     let normal = |reason: &str, message: String| event(EventType::Normal, reason, message, &path);
     match &beginning.what {
         SlowAction::Pull { image } => vec![normal("Pulling", format!("Pulling image {image:?}"))],
+        SlowAction::PullLasts(pull) => vec![normal("StillPulling", pull.message())],
         SlowAction::Stop { message } => vec![normal("Killing", message.clone())],
         SlowAction::Wait { reason, message } => {
             vec![event(EventType::Warning, reason, message.clone(), "")]
@@ -391,7 +392,11 @@ pub(super) fn event(kind: EventType, reason: &str, message: String, field_path: 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::model::image_progress::{Phase, Progress};
+    use crate::model::outcome::LastingPull;
     use crate::model::pod::RestartPolicy;
     use crate::model::runtime::ObservedPod;
     use crate::model::sample;
@@ -420,6 +425,31 @@ mod tests {
             ..RuntimeState::default()
         };
         network_not_ready(pod, &status, &observed, &runtime).map(|event| event.message)
+    }
+
+    #[test]
+    fn a_pull_that_lasts_is_an_event_of_its_own_with_what_has_arrived() {
+        let pod = sample::pod(RestartPolicy::Never, &[], &["c"]);
+        let lasts = StepStarted {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            container: Some("c".to_owned()),
+            at: sample::at(0),
+            what: SlowAction::PullLasts(LastingPull {
+                image: "demo:1".to_owned(),
+                after: Duration::from_secs(360),
+                progress: Progress::of_bytes(Phase::Downloading, 5 << 20, Some(80 << 20)),
+            }),
+        };
+        let [event] = &begun(&pod, &lasts)[..] else {
+            panic!("one event")
+        };
+        assert_eq!((event.kind, &*event.reason), (EventType::Normal, "StillPulling"));
+        assert_eq!(
+            event.message,
+            "Still pulling image \"demo:1\" after 6 min: 5.0 of 80.0 MiB"
+        );
+        assert_eq!(event.field_path.as_deref(), Some("spec.containers{c}"));
     }
 
     /// The reasons of the events after these steps.

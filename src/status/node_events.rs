@@ -7,13 +7,18 @@ use crate::model::collection::{CollectionNews, NO_CAPACITY};
 use crate::model::event::EventType;
 use crate::model::eviction::Starved;
 use crate::model::memory::{Enforcement, Enforcements};
-use crate::model::node::CgroupVersion;
+use crate::model::node::{CgroupVersion, MachineFacts};
 use crate::model::reserved_cgroup::ReservedCgroup;
+use crate::model::system_kill::SystemKill;
 
 /// The kubelet's message about cgroup v1, verbatim (`pkg/kubelet/cm/container_manager.go`).
 const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. \
                          Please migrate to cgroup v2. More information at \
                          https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
+
+/// The kubelet's message about memory that may be swapped out, verbatim (`pkg/kubelet/cm/container_manager_linux.go`).
+const SWAPPED_TMPFS: &str = "The tmpfs noswap option is not supported. Memory-backed volumes (e.g. secrets, emptyDirs, \
+                             etc.) might be swapped to disk and should no longer be considered secure.";
 
 /// An event about the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,18 +39,30 @@ fn normal(reason: &'static str, message: String) -> NodeEvent {
     }
 }
 
-/// The events at the agent's start, on a machine with this cgroup version (`pkg/kubelet/kubelet_linux.go`).
-pub fn starting(cgroups: CgroupVersion) -> Vec<NodeEvent> {
+/// The events at the agent's start, on this machine with this cgroup version (`pkg/kubelet/kubelet_linux.go`,
+/// `pkg/kubelet/cm/container_manager_linux.go`).
+pub fn starting(cgroups: CgroupVersion, machine: &MachineFacts) -> Vec<NodeEvent> {
     let starting = normal("Starting", "Starting kubelet.".to_owned());
     let outdated = NodeEvent {
         kind: EventType::Warning,
         reason: "CgroupV1",
         message: CGROUP_V1.to_owned(),
     };
-    match cgroups {
-        CgroupVersion::V1 => vec![starting, outdated],
-        CgroupVersion::V2 => vec![starting],
-    }
+    let swapped = NodeEvent {
+        kind: EventType::Warning,
+        reason: "PossibleMemoryBackedVolumesOnDisk",
+        message: SWAPPED_TMPFS.to_owned(),
+    };
+    let is_outdated = match cgroups {
+        CgroupVersion::V1 => true,
+        CgroupVersion::V2 => false,
+    };
+    let outdated = is_outdated.then_some(outdated);
+    let swapped = machine.swaps_tmpfs.then_some(swapped);
+    [Some(starting), outdated, swapped]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The events about what changed at the cgroups above the pods, and at those that are `limited` to reserved resources
@@ -122,6 +139,17 @@ pub fn eviction(starved: Starved) -> NodeEvent {
     }
 }
 
+/// The event that the kernel killed a process because the machine was out of memory
+/// (`pkg/kubelet/oom/oom_watcher_linux.go`).
+pub fn system_kill(kill: &SystemKill) -> NodeEvent {
+    let SystemKill { process, pid } = kill;
+    NodeEvent {
+        kind: EventType::Warning,
+        reason: "SystemOOM",
+        message: format!("System OOM encountered, victim process: {process}, pid: {pid}"),
+    }
+}
+
 /// The changes from one report of the node to the next. Pressures are emitted for the first report, too.
 pub fn changes(before: Option<&Node>, after: &Node) -> Vec<NodeEvent> {
     let name = after.metadata.name.as_deref().unwrap_or_default();
@@ -182,17 +210,22 @@ mod tests {
     }
 
     #[test]
-    fn cgroups_of_version_1_are_warned_about_at_the_start() {
-        let reported = |cgroups| {
-            let events = starting(cgroups).into_iter();
+    fn cgroups_of_version_1_and_volumes_that_may_be_swapped_out_are_warned_about_at_the_start() {
+        let reported = |cgroups, swaps_tmpfs| {
+            let machine = MachineFacts {
+                swaps_tmpfs,
+                ..MachineFacts::default()
+            };
+            let events = starting(cgroups, &machine).into_iter();
             events.map(|event| (event.reason, event.kind)).collect::<Vec<_>>()
         };
         let starting = ("Starting", EventType::Normal);
-        assert_eq!(reported(CgroupVersion::V2), [starting]);
-        assert_eq!(
-            reported(CgroupVersion::V1),
-            [starting, ("CgroupV1", EventType::Warning)]
-        );
+        let outdated = ("CgroupV1", EventType::Warning);
+        let swapped = ("PossibleMemoryBackedVolumesOnDisk", EventType::Warning);
+        assert_eq!(reported(CgroupVersion::V2, false), [starting]);
+        assert_eq!(reported(CgroupVersion::V1, false), [starting, outdated]);
+        assert_eq!(reported(CgroupVersion::V2, true), [starting, swapped]);
+        assert_eq!(reported(CgroupVersion::V1, true), [starting, outdated, swapped]);
     }
 
     fn reasons(before: Option<&Node>, after: &Node) -> Vec<&'static str> {

@@ -37,6 +37,7 @@ use gantry::model::node::{CgroupDriver, CgroupLayout, MachineFacts, NodePolicy, 
 use gantry::model::pod::{Desired, DnsConfig, PodName, PodUid};
 use gantry::model::pods_use::{PodUse, PodsUse, Wanted};
 use gantry::model::pull_policy::Verification;
+use gantry::model::pull_work::PullWork;
 use gantry::model::report::PodsReport;
 use gantry::model::resources::Bytes;
 use gantry::model::runtime::Snapshot;
@@ -286,6 +287,11 @@ impl Machine {
         self.agent().wiring.images()
     }
 
+    /// Which images are being pulled for pods.
+    pub(crate) fn pulls(&self) -> watch::Receiver<PullWork> {
+        self.agent().wiring.pulls()
+    }
+
     /// Gives the node other addresses, or none.
     pub(crate) fn set_addresses(&self, addresses: &[&str]) {
         let addresses = addresses.iter().map(|address| address.parse().unwrap());
@@ -475,6 +481,11 @@ impl Machine {
         config
     }
 
+    /// Where the kernel's log is.
+    pub(crate) fn kernel_log(&self) -> PathBuf {
+        self.at.root.path().join("kmsg")
+    }
+
     fn kubeconfig(&self) -> PathBuf {
         self.at.root.path().join("kubelet.conf")
     }
@@ -597,6 +608,7 @@ impl Agent {
             provided: watch::channel(Some(Arc::new(machine.provided.clone()))).1,
             addresses,
             relist: machine.relist,
+            kernel_log: machine.kernel_log(),
         });
         Agent {
             pods: wiring.pods(),

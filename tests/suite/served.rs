@@ -30,6 +30,7 @@ pub(crate) fn world(root: &Path, runtime: Runtime) -> serve::World {
         stats: gantry::stats::requests().0,
         storage: gantry::stats::storage_requests().0,
         mounted: gantry::stats::mounted_requests().0,
+        pulls: watch::channel(Default::default()).1,
         volumes: Default::default(),
         desired: watch::channel(Arc::default()).1,
     }
@@ -42,6 +43,7 @@ pub(crate) fn client(machine: &Machine) -> Client {
     let world = serve::World {
         pods: machine.reports(),
         images: machine.images(),
+        pulls: machine.pulls(),
         volumes,
         desired,
         ..world(root, Runtime::new(&machine.fake.settings()))

@@ -161,6 +161,7 @@ fn facts() -> NodeFacts {
             memory: Bytes(4096),
             page_size: 4096,
             swap: Bytes(0),
+            swaps_tmpfs: false,
             hugepages: BTreeMap::new(),
             apparmor: false,
             thermal_throttle: Vec::new(),

@@ -219,3 +219,34 @@ async fn a_pod_that_exceeds_its_limit_of_the_disk_ends_and_is_not_called_disrupt
     );
     assert!(machine.counted("kubelet_evictions", &["ephemeralpodfs.limit"]) > 0.0);
 }
+
+#[tokio::test]
+async fn a_pod_that_the_runtime_does_not_end_in_its_time_is_told_to_be_late_once() {
+    let machine = machine().await;
+    machine.api().bind("hungry", "u1", "demo:1");
+    becomes(&machine, "hungry", "Running").await;
+    machine.fake.hold("StopContainer");
+    machine.measures(|measured| measured.memory_available = Bytes(MIB));
+    machine.uses(&[("u1", of_memory(300 * MIB))]).await;
+    machine.called("StopContainer", 1).await;
+    assert_eq!(events(&machine, "ExceededGracePeriod").len(), 0);
+    // After ten seconds: of a hard threshold it has no grace period.
+    machine
+        .until("the event", |machine| {
+            !events(machine, "ExceededGracePeriod").is_empty()
+        })
+        .await;
+    machine.fake.release("StopContainer");
+    becomes(&machine, "hungry", "Failed").await;
+    let late = events(&machine, "ExceededGracePeriod");
+    let [event] = &late[..] else {
+        panic!("once: {late:?}")
+    };
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(event["count"], 1);
+    assert_eq!(event["involvedObject"]["name"], "hungry");
+    assert_eq!(
+        event["message"],
+        "Container runtime did not kill the pod within specified grace period."
+    );
+}

@@ -1,10 +1,12 @@
 //! People have images pulled through the agent's socket.
 
 use gantry::command::client::{Chunks, Client};
+use gantry::command::get;
 use gantry::command::image_work::{self, Shown};
 use gantry::command::progress::Progress;
 use gantry::serve::images::wire::Line;
 use http_body_util::Empty;
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::agent::{DEADLINE, Machine, manifest, state};
@@ -92,6 +94,56 @@ async fn an_image_is_pulled_as_for_pods_and_the_pod_that_waits_for_it_starts() {
         machine.fake.world().pulled_by.last().unwrap().as_deref(),
         Some("ann")
     );
+}
+
+/// What `gantry get pods` prints.
+async fn listed(client: &Client) -> String {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let options = get::Options::default();
+    get::run(client, &options, Timestamp::now(), &mut out, &mut err)
+        .await
+        .unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[tokio::test]
+async fn the_list_of_pods_shows_how_far_their_pulls_are_until_they_end() {
+    let machine = Machine::started().await;
+    let client = served::client(&machine);
+    machine.fake.world().registry.insert(IMAGE.to_owned());
+    machine.fake.hold("PullImage");
+    let container = format!("name: c, image: '{IMAGE}'");
+    machine.write("web.yaml", &manifest("web", "", &[&container]));
+    machine.called("PullImage", 1).await;
+    machine.event("Pulling").await;
+    let table = listed(&client).await;
+    let [heading, web] = table.lines().collect::<Vec<_>>()[..] else {
+        panic!("{table}")
+    };
+    assert!(heading.trim_end().ends_with("AGE   PULLING"), "{table}");
+    assert!(web.contains("downloading ("), "{table}");
+    // The node pulls one image at a time.
+    machine.write(
+        "other.yaml",
+        &manifest("other", "", &["name: c, image: absent:1"]),
+    );
+    machine
+        .until("the other pull waits", |machine| {
+            machine.pulls().borrow().of_pods.len() == 2
+        })
+        .await;
+    let table = listed(&client).await;
+    assert!(table.contains("waiting for other pulls ("), "{table}");
+    machine.delete("other.yaml");
+    machine.fake.release("PullImage");
+    machine.running("web").await;
+    machine
+        .until("nothing is pulled", |machine| {
+            machine.pulls().borrow().of_pods.is_empty()
+        })
+        .await;
+    let table = listed(&client).await;
+    assert!(!table.contains("PULLING"), "{table}");
 }
 
 #[tokio::test]
