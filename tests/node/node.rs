@@ -170,6 +170,10 @@ impl Node {
             .arg(format!("--cgroup-root={cgroup}"))
             // How full the machine is does not matter.
             .arg("--image-gc-high-threshold=100")
+            // Nor does any pod go because the machine is full.
+            .arg("--eviction-hard=memory.available<0%,nodefs.available<0%,nodefs.inodesFree<0%,imagefs.available<0%,imagefs.inodesFree<0%")
+            // Stories pull faster than people.
+            .arg("--registry-qps=0")
             .args(&self.flags);
         self.agent = Some(logged(&mut command, "agent.log"));
     }

@@ -94,6 +94,7 @@ impl Served {
             health: serve::health::Health::default(),
             changes: gantry::model::changes::changes().0,
             images: gantry::model::image_work::image_worker().0,
+            pulls: watch::channel(Default::default()).1,
             stats: gantry::stats::requests().0,
             storage: gantry::stats::storage_requests().0,
             mounted: gantry::stats::mounted_requests().0,
