@@ -170,11 +170,21 @@ impl Node {
             .arg(format!("--cgroup-root={cgroup}"))
             // How full the machine is does not matter.
             .arg("--image-gc-high-threshold=100")
-            // Nor does any pod go because the machine is full.
-            .arg("--eviction-hard=memory.available<0%,nodefs.available<0%,nodefs.inodesFree<0%,imagefs.available<0%,imagefs.inodesFree<0%")
             // Stories pull faster than people.
             .arg("--registry-qps=0")
             .args(&self.flags);
+        // Nor does any pod go because the machine is full, where no configuration says when one does.
+        if !self.flags.iter().any(|flag| flag.starts_with("--config=")) {
+            let never = [
+                "memory.available",
+                "nodefs.available",
+                "nodefs.inodesFree",
+                "imagefs.available",
+                "imagefs.inodesFree",
+            ];
+            let never = never.map(|signal| format!("{signal}<0%")).join(",");
+            command.arg(format!("--eviction-hard={never}"));
+        }
         self.agent = Some(logged(&mut command, "agent.log"));
     }
 

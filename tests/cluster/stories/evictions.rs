@@ -182,10 +182,14 @@ pub fn who_uses_most_beyond_its_request_makes_room(cluster: &mut Cluster) {
     let configured = Configured::new(cluster);
     cluster.create("pods", &asking("calm", IDLE, "64Mi"));
     cluster.wait_running("calm");
-    let fill = "dd if=/dev/zero of=/mem/file bs=1M count=330 2>/dev/null; cat /proc/uptime; sleep 100000";
+    // Each volume is no larger than what pods have together less the threshold: one alone need not cross it.
+    let fill = "for at in /mem /more; do dd if=/dev/zero of=$at/file bs=1M count=170 2>/dev/null; done; sleep 100000";
     let mut hungry = asking("hungry", fill, "32Mi");
-    hungry["spec"]["volumes"] = json!([{"name": "mem", "emptyDir": {"medium": "Memory"}}]);
-    hungry["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "mem", "mountPath": "/mem"}]);
+    let memory = json!({"medium": "Memory"});
+    hungry["spec"]["volumes"] =
+        json!([{"name": "mem", "emptyDir": memory}, {"name": "more", "emptyDir": memory}]);
+    hungry["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "mem", "mountPath": "/mem"}, {"name": "more", "mountPath": "/more"}]);
     cluster.create("pods", &hungry);
     let evicted = wait_evicted(cluster, "hungry");
     let message = evicted["status"]["message"].as_str().unwrap_or_default();
