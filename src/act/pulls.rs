@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::pulls_at_work::{Pulling, PullsAtWork};
 use crate::model::image_ref::full_name;
 use crate::model::pod::PodUid;
+use crate::model::token_bucket::TokenBucket;
 
 /// How often images are pulled for pods (`throttleImagePulling` in `pkg/kubelet/images/helpers.go`): a bucket of tokens, full
 /// at the start. Each pull takes one.
@@ -18,6 +20,12 @@ pub struct PullRate {
     pub per_second: u32,
     /// `registryBurst`: how many there are at most.
     pub burst: u32,
+}
+
+impl PullRate {
+    fn bucket(self) -> TokenBucket {
+        TokenBucket::new(self.burst.into(), self.per_second.into(), Duration::ZERO)
+    }
 }
 
 /// The pulls of this node. Clones share them.
@@ -31,17 +39,10 @@ pub struct Pulls {
 #[derive(Debug)]
 struct Inner {
     permits: Semaphore,
-    rate: Option<PullRate>,
-    bucket: Mutex<Option<Bucket>>,
+    /// How often they may begin, and since when that is counted.
+    rate: Option<(Mutex<TokenBucket>, Instant)>,
     /// How often each image is being pulled, by its full name.
     under_way: Mutex<BTreeMap<String, usize>>,
-}
-
-/// The tokens that there were at some time.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    tokens: f64,
-    at: Instant,
 }
 
 /// A pull that is under way until this is dropped.
@@ -57,8 +58,7 @@ impl Pulls {
         let permits = at_once.map_or(Semaphore::MAX_PERMITS, |at_once| at_once as usize);
         let inner = Inner {
             permits: Semaphore::new(permits),
-            rate,
-            bucket: Mutex::default(),
+            rate: rate.map(|rate| (Mutex::new(rate.bucket()), Instant::now())),
             under_way: Mutex::default(),
         };
         Pulls {
@@ -89,20 +89,10 @@ impl Pulls {
 
     /// Takes a token, if there is one.
     pub(super) fn may_ask_registry(&self, now: Instant) -> bool {
-        let Some(rate) = self.inner.rate else { return true };
-        let mut bucket = lock(&self.inner.bucket);
-        let before = bucket.unwrap_or(Bucket {
-            tokens: f64::from(rate.burst),
-            at: now,
-        });
-        let come = now.saturating_duration_since(before.at).as_secs_f64() * f64::from(rate.per_second);
-        let tokens = (before.tokens + come).min(f64::from(rate.burst));
-        let is_enough = tokens >= 1.0;
-        *bucket = Some(Bucket {
-            tokens: if is_enough { tokens - 1.0 } else { tokens },
-            at: now,
-        });
-        is_enough
+        self.inner.rate.as_ref().is_none_or(|(bucket, began)| {
+            let passed = now.saturating_duration_since(*began);
+            lock(bucket).take(passed).is_ok()
+        })
     }
 
     /// Notes that an image is being pulled.
@@ -141,8 +131,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

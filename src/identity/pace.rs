@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use crate::model::token_bucket::TokenBucket;
+
 /// What client-go takes for 0 (`DefaultQPS` and `DefaultBurst` in `client-go/rest`).
 const USUAL: (u32, u32) = (5, 10);
 
@@ -19,61 +21,40 @@ const USUAL: (u32, u32) = (5, 10);
 /// (`golang.org/x/time/rate`).
 #[derive(Debug)]
 pub struct Pace {
-    per_second: f64,
-    burst: f64,
-    bucket: Mutex<Bucket>,
+    bucket: Mutex<TokenBucket>,
+    began: Instant,
     /// Who waits, in the order of arrival; the first one waits for a token.
     line: Semaphore,
 }
-
-#[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Instant,
-}
-
-/// Tokens come as fractions: so much less than one counts as one.
-const ROUNDING: f64 = 1e-9;
 
 impl Pace {
     /// A full bucket.
     pub fn new(per_second: u32, burst: u32) -> Pace {
         let or = |number: u32, usual: u32| f64::from(if number == 0 { usual } else { number });
-        let burst = or(burst, USUAL.1);
+        let bucket = TokenBucket::new(or(burst, USUAL.1), or(per_second, USUAL.0), Duration::ZERO);
         Pace {
-            per_second: or(per_second, USUAL.0),
-            burst,
-            bucket: Mutex::new(Bucket {
-                tokens: burst,
-                at: Instant::now(),
-            }),
+            bucket: Mutex::new(bucket),
+            began: Instant::now(),
             line: Semaphore::new(1),
         }
     }
 
     /// Takes a token; else answers how long it is until there is one.
-    fn take(&self, now: Instant) -> Result<(), Duration> {
+    fn take(&self) -> Result<(), Duration> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * self.per_second;
-        bucket.tokens = (bucket.tokens + gained).min(self.burst);
-        bucket.at = now;
-        if bucket.tokens >= 1.0 - ROUNDING {
-            bucket.tokens -= 1.0;
-            return Ok(());
-        }
-        Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second))
+        bucket.take(self.began.elapsed())
     }
 
     /// Takes a token if nobody waits for one.
     fn take_at_once(&self) -> bool {
         let first = self.line.try_acquire();
-        first.is_ok() && self.take(Instant::now()).is_ok()
+        first.is_ok() && self.take().is_ok()
     }
 
     /// Waits in the line for a token. Dropping it leaves the line.
     async fn turn(&self) {
         let first = self.line.acquire().await;
-        while let Err(wait) = self.take(Instant::now()) {
+        while let Err(wait) = self.take() {
             tokio::time::sleep(wait).await;
         }
         drop(first);
@@ -208,9 +189,10 @@ mod tests {
         assert_eq!(began.elapsed(), Duration::from_millis(200));
     }
 
-    #[test]
-    fn zero_is_the_usual_pace_of_clients() {
+    #[tokio::test(start_paused = true)]
+    async fn zero_is_the_usual_pace_of_clients() {
         let pace = Pace::new(0, 0);
-        assert_eq!((pace.per_second, pace.burst), (5.0, 10.0));
+        assert!((0..10).all(|_| pace.take().is_ok()));
+        assert_eq!(pace.take(), Err(Duration::from_millis(200)));
     }
 }

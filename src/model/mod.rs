@@ -99,6 +99,7 @@ pub mod system_kill;
 pub mod threshold;
 pub mod timeline;
 pub mod tls;
+pub mod token_bucket;
 pub mod usage;
 pub mod user_range;
 pub mod value;

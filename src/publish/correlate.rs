@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::event::{About, Event, EventType};
+use crate::model::token_bucket::TokenBucket;
 
 /// How many different messages with one reason about one object are published separately within [`SIMILAR_WITHIN`]; all
 /// further ones are counted in one Event.
@@ -60,45 +62,12 @@ struct Similar {
     last: Timestamp,
 }
 
-/// Tokens that are refilled over time.
-#[derive(Debug, Clone)]
-pub(super) struct Bucket {
-    most: f64,
-    per_second: f64,
-    tokens: f64,
-    at: Timestamp,
-}
-
-impl Bucket {
-    /// A full one.
-    pub(super) fn new(most: f64, per_second: f64, now: Timestamp) -> Bucket {
-        Bucket {
-            most,
-            per_second,
-            tokens: most,
-            at: now,
-        }
-    }
-
-    /// Takes a token; if there is none, returns after how many seconds there will be one.
-    pub(super) fn take(&mut self, now: Timestamp) -> Result<(), f64> {
-        let passed = now.duration_since(self.at).as_secs_f64().max(0.0);
-        self.tokens = (self.tokens + passed * self.per_second).min(self.most);
-        self.at = now;
-        if self.tokens < 1.0 {
-            return Err((1.0 - self.tokens) / self.per_second);
-        }
-        self.tokens -= 1.0;
-        Ok(())
-    }
-}
-
 /// The memory of published Events.
 #[derive(Default)]
 pub(super) struct Correlator {
     published: Remembered<Key, PastEvent>,
     similar: Remembered<Key, Similar>,
-    buckets: Remembered<(About, EventType), Bucket>,
+    buckets: Remembered<(About, EventType), TokenBucket>,
 }
 
 impl Correlator {
@@ -106,12 +75,13 @@ impl Correlator {
     pub(super) fn correlate(&mut self, event: &Event, now: Timestamp) -> Option<EventWrite> {
         let (key, message, first) = self.aggregate(event, now);
         let former = self.published.get(&key, now).cloned();
+        let clock = Duration::try_from(now.as_duration()).unwrap_or_default();
         let bucket = self
             .buckets
             .get_or_insert((whole(&event.about), event.kind), now, || {
-                Bucket::new(SPAM_BURST, 1.0 / SPAM_EVERY, now)
+                TokenBucket::new(SPAM_BURST, 1.0 / SPAM_EVERY, clock)
             });
-        let passes = bucket.take(now).is_ok();
+        let passes = bucket.take(clock).is_ok();
         let count = former.as_ref().map_or(1, |former| former.count.saturating_add(1));
         if let Some(former) = former {
             // Counted whether it is published or not.
@@ -323,15 +293,5 @@ mod tests {
         assert!(correlator.published.0.len() <= MOST_REMEMBERED);
         assert!(correlator.similar.0.len() <= MOST_REMEMBERED);
         assert!(correlator.buckets.0.len() <= MOST_REMEMBERED);
-    }
-
-    #[test]
-    fn a_bucket_tells_when_its_next_token_comes() {
-        let mut bucket = Bucket::new(2.0, 0.5, at(0));
-        assert_eq!(bucket.take(at(0)), Ok(()));
-        assert_eq!(bucket.take(at(0)), Ok(()));
-        assert_eq!(bucket.take(at(0)), Err(2.0));
-        assert_eq!(bucket.take(at(1)), Err(1.0));
-        assert_eq!(bucket.take(at(2)), Ok(()));
     }
 }

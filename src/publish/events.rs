@@ -14,11 +14,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::correlate::{Bucket, Correlator, EventWrite};
+use super::correlate::{Correlator, EventWrite};
 use super::retry::{self, ApiFailure};
 use crate::model::event::{About, Event};
+use crate::model::token_bucket::TokenBucket;
 
 /// The source component of the Events: the control plane and its users look for it.
 const COMPONENT: &str = "kubelet";
@@ -49,7 +51,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let mut queue = VecDeque::new();
-    let mut idle = Some(Publisher::new(clients, settings, Timestamp::now()));
+    let mut idle = Some(Publisher::new(clients, settings));
     // At most one request at a time: Events are published in order.
     let mut busy = FuturesUnordered::new();
     loop {
@@ -78,7 +80,8 @@ struct Publisher {
     settings: Settings,
     correlator: Correlator,
     /// `None` means no limit.
-    limit: Option<Bucket>,
+    limit: Option<TokenBucket>,
+    began: Instant,
     /// The unique suffix of the last new Event's name.
     last_mark: i128,
 }
@@ -96,14 +99,15 @@ enum Attempt {
 }
 
 impl Publisher {
-    fn new(clients: watch::Receiver<kube::Client>, settings: Settings, now: Timestamp) -> Publisher {
-        let limit = (settings.per_second > 0)
-            .then(|| Bucket::new(settings.burst.max(1).into(), settings.per_second.into(), now));
+    fn new(clients: watch::Receiver<kube::Client>, settings: Settings) -> Publisher {
+        let (burst, per_second) = (settings.burst.max(1), settings.per_second);
+        let limit = || TokenBucket::new(burst.into(), per_second.into(), Duration::ZERO);
         Publisher {
             clients,
             settings,
             correlator: Correlator::default(),
-            limit,
+            limit: (per_second > 0).then(limit),
+            began: Instant::now(),
             last_mark: 0,
         }
     }
@@ -131,8 +135,8 @@ impl Publisher {
 
     async fn wait_for_a_turn(&mut self) {
         let Some(limit) = &mut self.limit else { return };
-        while let Err(seconds) = limit.take(Timestamp::now()) {
-            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        while let Err(wait) = limit.take(self.began.elapsed()) {
+            tokio::time::sleep(wait).await;
         }
     }
 
