@@ -43,38 +43,25 @@ pub async fn run(
             print(out, &(text + "\n"))
         }
         Form::Table | Form::Wide if list.items.is_empty() => print(out, "No images found.\n"),
-        Form::Table => print(out, &table(&list)),
-        Form::Wide => print(out, &wide(&list, now)),
+        Form::Table => print(out, &table(&list, None)),
+        Form::Wide => print(out, &table(&list, Some(now))),
     }
 }
 
-fn table(list: &ImageList) -> String {
-    let mut table = Table::new(&["IMAGE", "IMAGE ID", "SIZE", "PODS"]);
+/// A wide one says how long before `now` images were used.
+fn table(list: &ImageList, wide: Option<Timestamp>) -> String {
+    let more: &[&str] = wide.map_or(&[], |_| &["LAST USED", "COLLECTED"]);
+    let mut table = Table::new(&[&["IMAGE", "IMAGE ID", "SIZE"], more, &["PODS"]].concat());
     for image in &list.items {
+        let more = wide.map(|now| [last_used(image, now), collected(image)]);
         for name in names(image) {
-            table.row([
+            let first = [
                 in_line(&name),
                 short_id(&image.id),
                 amounts::bytes(Some(image.size)),
-                pods(image),
-            ]);
-        }
-    }
-    table.text("")
-}
-
-fn wide(list: &ImageList, now: Timestamp) -> String {
-    let mut table = Table::new(&["IMAGE", "IMAGE ID", "SIZE", "LAST USED", "COLLECTED", "PODS"]);
-    for image in &list.items {
-        for name in names(image) {
-            table.row([
-                in_line(&name),
-                short_id(&image.id),
-                amounts::bytes(Some(image.size)),
-                last_used(image, now),
-                collected(image),
-                pods(image),
-            ]);
+            ];
+            let more = more.iter().flatten().cloned();
+            table.row(first.into_iter().chain(more).chain([pods(image)]));
         }
     }
     table.text("")
@@ -179,7 +166,7 @@ mod tests {
             d:1     0123456789ab   4.2Mi   <never>     no: of an archive   <none>
             e:1     0123456789ab   4.2Mi   -           -                   <none>
         "#]]
-        .assert_eq(&wide(&list, at(300)));
+        .assert_eq(&table(&list, Some(at(300))));
     }
 
     #[test]
@@ -202,6 +189,6 @@ mod tests {
             docker.io/library/demo:1   0123456789ab   4.2Mi   ns/a,ns/b,ns/c and 2 more
             gantry.local/demo:2        0123456789ab   4.2Mi   ns/a,ns/b,ns/c and 2 more
         "#]]
-        .assert_eq(&table(&list));
+        .assert_eq(&table(&list, None));
     }
 }
