@@ -76,6 +76,28 @@ impl Places {
         })
     }
 
+    /// Orders the notices for the memory that is left now.
+    fn order(&self, policy: &EvictionPolicy, measured: &Measured) -> Notices {
+        let Some(cgroups) = &self.cgroups else {
+            return Notices::default();
+        };
+        let notice = |signal: Signal, path: &str| {
+            let room = measured.room(signal)?;
+            let own = policy.thresholds.iter().filter(|own| own.signal == signal);
+            let least = own.map(|own| own.value.of(room.capacity)).max()?;
+            let working_set = u64::try_from(room.capacity.saturating_sub(least)).unwrap_or(0);
+            // Kernels without it have the looks alone.
+            cgroups.memory_notice(path, working_set).ok()
+        };
+        let pods = cgroups.pod_parents();
+        Notices {
+            machine: notice(Signal::Memory, "/"),
+            pods: pods
+                .first()
+                .and_then(|path| notice(Signal::AllocatableMemory, path)),
+        }
+    }
+
     /// On which file systems images and containers' files are (`HasDedicatedImageFs` and `HasDedicatedContainerFs` of
     /// `pkg/kubelet`).
     fn disks(&self) -> DiskLayout {
@@ -128,23 +150,22 @@ impl Measuring {
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep_until(next) => {}
                 Ok(()) = self.wanted.changed() => {}
-                () = notices.given() => tokio::time::sleep_until(last.min(Instant::now()) + SHORTEST / 2).await,
+                () = notices.given() => tokio::time::sleep_until(last + SHORTEST / 2).await,
             }
             self.ask_where().await;
-            let places = self.places.clone();
-            let measured = tokio::task::spawn_blocking(move || places.measure()).await;
+            // The kernel takes its time to cancel an order.
+            let orders = ordered.is_none_or(|ordered| Instant::now() >= ordered + self.every);
+            let measured = self.measure(orders, &mut notices).await;
             let now = Instant::now();
             next = now + self.every;
-            match measured.expect("measuring does not panic") {
+            match measured {
                 Ok(measured) => {
                     failed = false;
                     let below = self.wanted.borrow().nodefs_below;
                     let until = until_short(&measured, &self.policy).min(until_below(&measured, below));
                     next = now + until.min(self.every);
                     let is_due = now >= published + self.every;
-                    // The kernel takes its time to cancel an order.
-                    if ordered.is_none_or(|ordered| now >= ordered + self.every) {
-                        notices = self.order(&measured);
+                    if orders {
                         ordered = Some(now);
                     }
                     if is_due || self.is_awaited(&measured) || self.is_news(&measured) {
@@ -159,6 +180,24 @@ impl Measuring {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Measures; with `orders`, also orders the notices anew for the memory that is left now. The kernel is asked for both in
+    /// a thread that may wait.
+    async fn measure(&self, orders: bool, notices: &mut Notices) -> Result<Measured, MachineError> {
+        let (places, policy) = (self.places.clone(), orders.then(|| self.policy.clone()));
+        let before = std::mem::take(notices);
+        let work = move || {
+            let measured = places.measure();
+            let ordered = measured.as_ref().ok().zip(policy);
+            let after = ordered.map(|(measured, policy)| places.order(&policy, measured));
+            (measured, after.unwrap_or(before))
+        };
+        let (measured, after) = tokio::task::spawn_blocking(work)
+            .await
+            .expect("measuring does not panic");
+        *notices = after;
+        measured
     }
 
     /// Asks a runtime that did not answer at the start.
@@ -188,28 +227,6 @@ impl Measuring {
         let before = self.out.borrow();
         let mut thresholds = self.policy.thresholds.iter();
         thresholds.any(|threshold| measured.crosses(threshold) != before.crosses(threshold))
-    }
-
-    /// Orders the notices for the memory that is left now.
-    fn order(&self, measured: &Measured) -> Notices {
-        let Some(cgroups) = &self.places.cgroups else {
-            return Notices::default();
-        };
-        let notice = |signal: Signal, path: &str| {
-            let room = measured.room(signal)?;
-            let own = self.policy.thresholds.iter().filter(|own| own.signal == signal);
-            let least = own.map(|own| own.value.of(room.capacity)).max()?;
-            let working_set = u64::try_from(room.capacity.saturating_sub(least)).unwrap_or(0);
-            // Kernels without it have the looks alone.
-            cgroups.memory_notice(path, working_set).ok()
-        };
-        let pods = cgroups.pod_parents();
-        Notices {
-            machine: notice(Signal::Memory, "/"),
-            pods: pods
-                .first()
-                .and_then(|path| notice(Signal::AllocatableMemory, path)),
-        }
     }
 }
 
