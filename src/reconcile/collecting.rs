@@ -105,7 +105,9 @@ impl Loop {
             collection.images.len(),
             collection.wanted.map(|wanted| wanted.bytes),
         );
-        tracing::info!(why = ?collection.why, images, wanted, "removing unused images");
+        if images > 0 {
+            tracing::info!(why = ?collection.why, images, wanted, "removing unused images");
+        }
         let (rooms, desired) = (self.rooms.clone(), self.desired_now.clone());
         let (to_loop, stopping) = (self.to_loop.clone(), stopping.clone());
         self.workers.spawn(async move {
