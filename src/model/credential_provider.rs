@@ -6,12 +6,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::duration::Span;
 use super::image_ref::ImageRef;
+use super::later::later;
 use super::registry::{self, Credential, Keyring};
 
 /// The API versions of the request.
@@ -148,9 +149,8 @@ impl Answers {
     /// Caches a response for as long as it is valid.
     pub fn put(&mut self, answer: &Answer, now: Timestamp) {
         let Some(holds) = answer.holds else { return };
-        let holds = SignedDuration::try_from(holds).unwrap_or(SignedDuration::MAX);
-        let until = now.checked_add(holds).unwrap_or(Timestamp::MAX);
-        self.0.insert(answer.key.clone(), (until, answer.clone()));
+        self.0
+            .insert(answer.key.clone(), (later(now, holds), answer.clone()));
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
     fn answers_hold_for_an_image_a_registry_or_everything_and_as_long_as_they_say() {
         let provider = provider();
         let now = Timestamp::UNIX_EPOCH;
-        let after = |seconds| now + SignedDuration::from_secs(seconds);
+        let after = |seconds| now + jiff::SignedDuration::from_secs(seconds);
         let check = |more: serde_json::Value, repository: &str, at: Timestamp, is: bool| {
             let mut answers = Answers::default();
             let answer = provider

@@ -42,6 +42,7 @@ pub mod image_ref;
 pub mod image_work;
 pub mod labels;
 pub mod last_logged;
+pub mod later;
 pub mod local_volume;
 pub mod manifest_edit;
 pub mod measured;

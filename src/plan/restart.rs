@@ -10,6 +10,7 @@ use crate::model::allocation::Allocation;
 use crate::model::end::End;
 use crate::model::image_ref::ImageRef;
 use crate::model::labels;
+use crate::model::later::later;
 use crate::model::memory::{Backoff, ContainerMemory, FailedWork, PodMemory, Remains};
 use crate::model::node::NodePolicy;
 use crate::model::outcome::{Done, Outcome, StepError, StepReport};
@@ -63,7 +64,7 @@ fn end(pod: &Pod, seen: Option<&ObservedPod>, memory: &PodMemory, now: Timestamp
 /// When the pod's deadline is, if it has one.
 pub(super) fn deadline(pod: &Pod, memory: &PodMemory) -> Option<Timestamp> {
     let limit = pod.active_deadline?;
-    Some(memory.started.checked_add(limit).unwrap_or(Timestamp::MAX))
+    Some(later(memory.started, limit))
 }
 
 /// When the node started a pod without memory: no later than its first trace, or than the time its sandbox records.

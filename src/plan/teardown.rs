@@ -11,6 +11,7 @@ use super::need::{Stop, stopping};
 use super::{cgroup, container, volume};
 use crate::model::checkpoint::{self, Checkpoint};
 use crate::model::end::End;
+use crate::model::later::later;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Pod, PodName, PodUid};
 use crate::model::request::{CheckpointRecord, HookCall, HookHost, OnWriteFailure, SandboxRef};
@@ -66,7 +67,7 @@ impl<'a> Ending<'a> {
     }
 
     fn new(seen: &'a ObservedPod, order: Cow<'a, Checkpoint>, grace: Duration, now: Timestamp) -> Ending<'a> {
-        let full = now.checked_add(grace).unwrap_or(Timestamp::MAX);
+        let full = later(now, grace);
         let begun = seen.checkpoint.as_ref().and_then(|saved| saved.ends);
         let ends = begun.map_or(full, |begun| begun.min(full));
         let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();

@@ -11,6 +11,7 @@ use super::pod::is_alive;
 use crate::model::api::has_final_phase;
 use crate::model::end::End;
 use crate::model::event::{EventType, PodEvent};
+use crate::model::later::later;
 use crate::model::memory::PodMemory;
 use crate::model::pod::{Pod, PodUid};
 use crate::model::runtime::ObservedName;
@@ -66,7 +67,7 @@ pub fn is_late_from(pod: &Pod, memory: &PodMemory, now: Timestamp) -> Timestamp 
     // The node gives a pod no more time than the pod itself.
     let grace = left.map_or(pod.grace, |left| left.unwrap_or_default().min(pod.grace));
     let time = grace.saturating_add(grace / 2).max(LEAST_TIME);
-    now.checked_add(time).unwrap_or(Timestamp::MAX)
+    later(now, time)
 }
 
 /// The event that the end of a pod is late, if the pod has not ended yet.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{DeferredAdmission, NodeDecisions, Verdict};
 use crate::model::end::End;
+use crate::model::later::later;
 use crate::model::memory::{Memory, PodMemory};
 use crate::model::pod::{Pod, PodName, PodUid, Source};
 use crate::model::runtime::{ObservedName, Snapshot};
@@ -96,7 +97,7 @@ fn remember(memory: &mut Memory, pod: &Pod, refusal: &Refusal, now: Timestamp) -
 /// Ends the pods that have to leave for a critical one, in the memory. They have their grace period.
 pub fn end_for_critical(victims: &[Arc<Pod>], snapshot: &Snapshot, memory: &mut Memory, now: Timestamp) {
     for pod in victims {
-        let by = now.checked_add(pod.grace).unwrap_or(Timestamp::MAX);
+        let by = later(now, pod.grace);
         end(pod, End::Preempted, Some(by), snapshot, memory, now);
     }
 }

@@ -23,6 +23,7 @@ use super::NodeView;
 use super::pressure::Crossed;
 use crate::model::end::{End, EvictionCause};
 use crate::model::eviction::{EvictionThreshold, NodePressure, Shortage, Signal, Starved};
+use crate::model::later::later;
 use crate::model::measured::DiskLayout;
 use crate::model::pod::{Pod, PodName, PodUid};
 use crate::model::pods_use::{PodsUse, Wanted};
@@ -241,15 +242,15 @@ impl NodeView<'_> {
         for pod in self.running().filter(|pod| !is_critical(pod)) {
             let used = measured.pods.get(&pod.uid);
             let exceeded = used.and_then(|used| limits::exceeded(pod, used, self.measured.disks));
-            let Some((exceeded, is_counted)) = exceeded else {
+            let Some(exceeded) = exceeded else {
                 continue;
             };
-            if !is_counted && !state.walked.contains(&pod.uid) {
+            if !exceeded.is_counted && !state.walked.contains(&pod.uid) {
                 state.doubted.insert(pod.uid.clone());
                 continue;
             }
             let end = End::Evicted {
-                message: exceeded.message().to_owned(),
+                message: exceeded.message,
                 cause: EvictionCause::Limit,
                 annotations: BTreeMap::new(),
             };
@@ -257,7 +258,7 @@ impl NodeView<'_> {
                 pod: Arc::clone(pod),
                 end,
                 by,
-                signal: exceeded.signal(),
+                signal: exceeded.signal,
             });
         }
         over
@@ -376,8 +377,4 @@ impl Evictions {
 /// The earliest moment at which it is measured anew.
 fn just_after(at: Timestamp) -> Timestamp {
     later(at, Duration::from_nanos(1))
-}
-
-fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::NodeView;
 use crate::model::api::has_final_phase;
+use crate::model::later::later;
 use crate::model::pod::{Pod, Source};
 use crate::model::runtime::{ObservedContainer, ObservedPod};
 use crate::plan::cgroup::is_critical;
@@ -172,7 +173,7 @@ impl NodeView<'_> {
         let asked = || pod.deletion.as_ref()?.asked.checked_add(grace).ok();
         let ends = known.or_else(saved).or_else(asked)?;
         let longer = (grace / 2).max(LEAST_WAIT.saturating_sub(grace));
-        Some(ends.checked_add(longer).unwrap_or(Timestamp::MAX))
+        Some(later(ends, longer))
     }
 
     fn seen(&self, pod: &Pod) -> Option<&ObservedPod> {

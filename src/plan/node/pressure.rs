@@ -5,11 +5,11 @@
 //! much as it asks for and `evictionMinimumReclaim` more.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::model::eviction::{EvictionPolicy, EvictionThreshold, Shortage};
+use crate::model::later::later;
 use crate::model::measured::Measured;
 
 /// The thresholds that are crossed. Carried over from one measurement to the next; losing it lengthens a grace period.
@@ -42,7 +42,7 @@ impl Crossed {
             .collect();
         let is_over = |(number, since): (&usize, &Timestamp)| {
             let grace = policy.thresholds.get(*number)?.grace;
-            (grace.is_zero() || ends(*since, grace) <= at).then_some(*number)
+            (grace.is_zero() || later(*since, grace) <= at).then_some(*number)
         };
         let mut last = self.last.clone();
         let shortages = since.keys().filter_map(|number| policy.thresholds.get(*number));
@@ -69,7 +69,7 @@ impl Crossed {
 
     /// What the node is short of, or was within the period (`evictionPressureTransitionPeriod`).
     pub(super) fn short_of(&self, policy: &EvictionPolicy, now: Timestamp) -> BTreeSet<Shortage> {
-        let is_recent = |last: Timestamp| last > now || now < ends(last, policy.transition);
+        let is_recent = |last: Timestamp| last > now || now < later(last, policy.transition);
         let of_late = self.last.iter().filter(|(_, last)| is_recent(**last));
         let of_late = of_late.map(|(shortage, _)| *shortage);
         self.now(policy).chain(of_late).collect()
@@ -79,7 +79,7 @@ impl Crossed {
     pub(super) fn changes_at(&self, policy: &EvictionPolicy, now: Timestamp) -> Option<Timestamp> {
         let held: BTreeSet<Shortage> = self.now(policy).collect();
         let going = self.last.iter().filter(|(shortage, _)| !held.contains(shortage));
-        let going = going.map(|(_, last)| ends(*last, policy.transition));
+        let going = going.map(|(_, last)| later(*last, policy.transition));
         self.graces(policy).chain(going).filter(|at| *at > now).min()
     }
 
@@ -91,7 +91,7 @@ impl Crossed {
     /// The ends of the grace periods that were not over when the machine was measured.
     fn graces(&self, policy: &EvictionPolicy) -> impl Iterator<Item = Timestamp> {
         let waiting = self.since.iter().filter(|(number, _)| !self.met.contains(number));
-        waiting.filter_map(|(number, since)| Some(ends(*since, policy.thresholds.get(*number)?.grace)))
+        waiting.filter_map(|(number, since)| Some(later(*since, policy.thresholds.get(*number)?.grace)))
     }
 
     fn now(&self, policy: &EvictionPolicy) -> impl Iterator<Item = Shortage> {
@@ -103,13 +103,10 @@ impl Crossed {
     }
 }
 
-fn ends(since: Timestamp, period: Duration) -> Timestamp {
-    let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
-    since.checked_add(period).unwrap_or(Timestamp::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::eviction::Signal;
     use crate::model::measured::FsUsage;

@@ -16,6 +16,7 @@ use super::NodeView;
 use super::apply::forget_end;
 use super::occupants::has_ended_in_api;
 use crate::model::end::End;
+use crate::model::later::later;
 use crate::model::memory::{Memory, Remains};
 use crate::model::pod::{Desired, Pod, PodName, PodUid, Source};
 use crate::model::runtime::ObservedPod;
@@ -80,9 +81,7 @@ impl NodeView<'_> {
                 pods: BTreeSet::new(),
             },
         };
-        let last = since
-            .checked_add(self.policy.shutdown.total())
-            .unwrap_or(Timestamp::MAX);
+        let last = later(since, self.policy.shutdown.total());
         // What runs, and what of it is a static pod, is known in a moment, unless the runtime does not answer at all.
         let is_known = self.snapshot.listed && self.desired.files.is_some();
         if !is_known && now < last {
@@ -96,7 +95,7 @@ impl NodeView<'_> {
         while let Some(group) = groups.get(shutdown.group) {
             let waits =
                 |one: &Concerned<'_>| one.group == shutdown.group && !matches!(one.state, State::Ended);
-            let begun = || now.checked_add(group.period).unwrap_or(Timestamp::MAX);
+            let begun = || later(now, group.period);
             let until = *shutdown.until.get_or_insert_with(begun);
             if now < until && concerned.iter().any(waits) {
                 break;
@@ -125,7 +124,7 @@ impl NodeView<'_> {
             State::Runs(pod) => {
                 let own = pod.deletion.as_ref().map_or(pod.grace, |deletion| deletion.grace);
                 let grace = own.min(groups.get(one.group)?.period);
-                Some((pod.clone(), now.checked_add(grace).unwrap_or(Timestamp::MAX)))
+                Some((pod.clone(), later(now, grace)))
             }
             State::Ends | State::Ended => None,
         });

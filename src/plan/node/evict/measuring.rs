@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::limits;
-use super::{Evictions, LEAST_ROOM, MONITORED, Round, just_after, later};
+use super::{Evictions, LEAST_ROOM, MONITORED, Round, just_after};
 use crate::model::eviction::Starved;
+use crate::model::later::later;
 use crate::model::pods_use::Wanted;
 use crate::model::resources::Bytes;
 use crate::plan::cgroup::is_critical;
@@ -69,7 +70,7 @@ impl NodeView<'_> {
             return None;
         }
         let pods = self.running().filter(|pod| !is_critical(pod));
-        pods.filter_map(|pod| limits::room(pod, self.pods_use.pods.get(&pod.uid)))
+        pods.filter_map(|pod| limits::room(pod, self.pods_use.pods.get(&pod.uid), self.measured.disks))
             .min()
     }
 }

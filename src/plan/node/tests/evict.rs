@@ -536,6 +536,17 @@ fn the_limits_are_looked_at_as_soon_as_the_disk_has_lost_what_is_left_of_one() {
     node.evicts(2);
     node.has_pod(sized("c", 0, 30 * MIB));
     assert_eq!(node.evicts(3).wanted.nodefs_below, Some(Bytes(3970 * MIB)));
+    // What a container wrote beside its log counts towards its own limit too, which is nearer than the pod's.
+    let mut two = sized("a", 0, 100 * MIB);
+    let mut other = two.containers[0].clone();
+    other.name = "d".to_owned();
+    two.containers.push(other);
+    let mut node = Node::short(Vec::new());
+    node.has_pod(two);
+    node.measures(1, 900, 4000 * MIB);
+    node.evicts(1);
+    node.pods_use = used(2, &[("a", 0, 1, mebibytes(50), mebibytes(10), 0)]);
+    assert_eq!(node.evicts(2).wanted.nodefs_below, Some(Bytes(3960 * MIB)));
 }
 
 #[test]
