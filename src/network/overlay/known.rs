@@ -166,6 +166,7 @@ impl Known {
     /// What all parts say together: of several entries for one node the first counts.
     fn read(&self) -> Read {
         let (mut read, mut before) = (Read::default(), 0);
+        read.peers.reserve(self.parts.len());
         let mut names = HashSet::new();
         for part in &self.parts {
             for (line, problem) in &part.problems {

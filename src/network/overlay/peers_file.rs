@@ -99,10 +99,13 @@ fn read(path: &Path) -> io::Result<Option<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = String::new();
+    // One byte more shows the end without another allocation. The bound holds should the file grow now.
+    let expected = found.len().min(LARGEST) + 1;
+    let mut text = String::with_capacity(usize::try_from(expected).unwrap_or_default());
     file.take(LARGEST + 1).read_to_string(&mut text)?;
     match text.len() as u64 > LARGEST {
         true => Err(io::Error::other(format!("it has more than {LARGEST} bytes"))),
