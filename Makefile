@@ -67,7 +67,7 @@ test-vm: ## As root: boot a Debian with what `make install` installs, and run th
 fuzz: ## Feed the readers of other people's bytes at random, a minute each beside each other (FUZZ_SECONDS=3600 for an hour)
 	@tests/setup/test.sh fuzz
 
-bench: ## As root: measure the agent beside containerd alone, the Go plugins and the kubelet (ONLY=agent|plugins|cluster|serving|bulk|volumes|watching|overlay)
+bench: ## As root: measure the agent beside containerd alone, the Go plugins and the kubelet (ONLY=agent|plugins|cluster|serving|bulk|volumes|watching|pressure|overlay)
 	@tests/setup/bench.sh $(ONLY)
 
 lint: ## Check formatting, lints, dependencies and their licences

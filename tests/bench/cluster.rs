@@ -3,6 +3,7 @@
 
 pub mod bulk;
 mod load;
+pub mod pressure;
 mod requests;
 mod scrapes;
 pub mod serving;
@@ -76,6 +77,8 @@ struct Sitting {
     node: Node,
     load: Load,
     log: Log,
+    /// The configuration file of both agents.
+    configuration: String,
     _plane: ControlPlane,
 }
 
@@ -108,12 +111,16 @@ pub fn measure(report: &mut Report) {
 
 impl Sitting {
     fn begin() -> Sitting {
+        Sitting::begin_with(side::configuration("", "0%"))
+    }
+
+    fn begin_with(configuration: String) -> Sitting {
         let mut node = Node::new(USUAL);
         let plane = ControlPlane::start_with(requests::flags());
         let api = Api::new(Path::new(ADMIN));
         let_server_ask_nodes();
         let_nodes_connect_pods();
-        side::prepare(&mut node);
+        side::prepare(&mut node, &configuration);
         api.create("/api/v1/namespaces", &json!({"metadata": {"name": "bench"}}));
         api.wait(
             "/api/v1/namespaces/bench/serviceaccounts/default",
@@ -122,20 +129,21 @@ impl Sitting {
             |_| true,
         );
         // It writes the network's configuration and imports the images, for both.
-        let first = Side::Gantry.start(&mut node);
+        let first = Side::Gantry.start(&mut node, &configuration);
         wait_node_ready(&api);
         first.stop(&mut node);
         Sitting {
             node,
             load: Load::new("bench"),
             log: Log::default(),
+            configuration,
             _plane: plane,
         }
     }
 
     /// With this agent as the node, which has had a pod already.
     fn with<T>(&mut self, side: Side, measure: impl FnOnce(&mut Sitting, &Running) -> T) -> T {
-        let running = side.start(&mut self.node);
+        let running = side.start(&mut self.node, &self.configuration);
         let warm = names("warm", 1);
         self.load.up(&warm);
         self.load.down(&warm);

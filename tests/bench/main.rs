@@ -63,6 +63,7 @@ const PARTS: &[Part] = &[
     ("bulk", cluster::bulk::measure),
     ("volumes", cluster::volumes::measure),
     ("watching", watching::measure),
+    ("pressure", cluster::pressure::measure),
     ("overlay", overlay::measure),
 ];
 

@@ -2,9 +2,10 @@
 # Measures the release build: by itself beside containerd alone (`agent`), its plugins beside the Go plugins that Debian
 # ships and the bare netlink requests (`plugins`), and as a node of a real control plane beside the kubelet: pods (`cluster`), and what it costs to be asked for numbers and
 # streams (`serving`), to pass much (`bulk`), or to mount volumes of CSI drivers (`volumes`); each comparison in one sitting; what watchers of a machine without a
-# cluster cost while nothing changes (`watching`; WATCH_SECONDS=3600 for an hour); and how soon the nodes of a file of peers
+# cluster cost while nothing changes (`watching`; WATCH_SECONDS=3600 for an hour); how soon a pod that takes too much memory has
+# to leave (`pressure`); and how soon the nodes of a file of peers
 # are reached (`overlay`).
-# usage: tests/setup/bench.sh [PART...]   (agent, plugins, cluster, serving, bulk, volumes, watching, overlay; default all)
+# usage: tests/setup/bench.sh [PART...]   (agent, plugins, cluster, serving, bulk, volumes, watching, pressure, overlay; default all)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -36,7 +36,7 @@ impl Side {
     }
 
     /// Starts it on a node without pods, and waits until it answers.
-    pub fn start(self, node: &mut Node) -> Running {
+    pub fn start(self, node: &mut Node, configuration: &str) -> Running {
         self.place_plugins();
         match self {
             Side::Gantry => {
@@ -54,7 +54,7 @@ impl Side {
             }
             Side::Kubelet => {
                 let kubeconfig = format!("--kubeconfig={NODE}");
-                Running::Kubelet(Kubelet::start_configured(&configuration(), &[&kubeconfig]))
+                Running::Kubelet(Kubelet::start_configured(configuration, &[&kubeconfig]))
             }
         }
     }
@@ -93,15 +93,16 @@ impl Running {
 }
 
 /// Gives our agent the flags that the sitting needs.
-pub fn prepare(node: &mut Node) {
-    std::fs::write(here("gantry.yaml"), configuration()).expect("a private directory");
+pub fn prepare(node: &mut Node, configuration: &str) {
+    std::fs::write(here("gantry.yaml"), configuration).expect("a private directory");
     node.flag(&format!("--kubeconfig={NODE}"));
     node.flag(&format!("--config={}", here("gantry.yaml").display()));
     node.flag("--pod-network=own");
 }
 
-/// What kubeadm writes, what this machine needs, and room for all pods; the rest is each agent's default.
-fn configuration() -> String {
+/// What kubeadm writes, what this machine needs, and room for all pods; how much memory has to be free, and more lines; the
+/// rest is each agent's default.
+pub fn configuration(more: &str, free: &str) -> String {
     let cgroup = std::env::var(CGROUP).expect("the outside names the cgroup");
     format!(
         r#"apiVersion: kubelet.config.k8s.io/v1beta1
@@ -117,11 +118,11 @@ clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 maxPods: 250
 # How full the machine's disk is shall decide nothing here.
-evictionHard: {{imagefs.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, memory.available: 0%}}
+evictionHard: {{imagefs.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, memory.available: {free}}}
 imageGCHighThresholdPercent: 100
 # A long log is read as a whole.
 containerLogMaxSize: 1Gi
-"#
+{more}"#
     )
 }
 
