@@ -100,6 +100,7 @@ impl Member {
                 stored: None,
                 refresh: Duration::MAX,
                 bundles: TrustBundles::Off,
+                issues_certificates: false,
                 // Static pods have no claims.
                 exhausted: mpsc::unbounded_channel().0,
             };
@@ -137,6 +138,7 @@ impl Member {
         let (complete, with_objects) = watch::channel(None);
         let (objects, node) = (self.objects.1.clone(), values.api_node.1.clone());
         let (refresh, bundles) = (config.member.refresh, config.member.trust_bundles);
+        let issues_certificates = config.member.pod_certificates;
         let exhausted = self.spawn_recount(tasks, values);
         self.spawn(tasks, "api objects", begin, move |clients, cancel| {
             let inputs = source::api::objects::ObjectInputs {
@@ -148,6 +150,7 @@ impl Member {
                 stored,
                 refresh,
                 bundles,
+                issues_certificates,
                 exhausted,
             };
             source::api::objects::run(inputs, complete, cancel)

@@ -15,6 +15,9 @@ pub(super) const STOP_SIGNALS: &str = "ContainerStopSignals";
 /// Whether the resources of a whole pod change while it runs (KEP-5419).
 pub(super) const POD_LEVEL_RESIZE: &str = "InPlacePodLevelResourcesVerticalScaling";
 
+/// Whether volumes hold certificates of their pods (KEP-4317).
+pub(super) const POD_CERTIFICATES: &str = "PodCertificateRequest";
+
 /// Whether the end of a container may restart all containers of its pod (KEP-5532).
 pub(super) const RESTART_ALL: &str = "RestartAllContainersOnContainerExits";
 
@@ -45,6 +48,7 @@ const GATES: &[(&str, Stage, bool)] = &[
     (SHUTDOWN_BY_PRIORITY, Beta, true),
     (POD_LEVEL_RESIZE, Beta, true),
     ("KubeletEnsureSecretPulledImages", Beta, true),
+    (POD_CERTIFICATES, Beta, false),
     (PROJECT_QUOTAS, Beta, true),
     (MEMORY_QOS, Alpha, false),
     (QOS_RESERVED, Alpha, false),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 
 use super::checks::Checks;
+use super::gates;
 use super::own::GantryConfiguration;
 use super::raw::KubeletConfiguration;
 use super::surroundings::span;
@@ -27,6 +28,8 @@ pub struct Member {
     pub cut_off_start: CutOffStart,
     /// The feature gate `ClusterTrustBundleProjection`.
     pub trust_bundles: TrustBundles,
+    /// The feature gate `PodCertificateRequest`.
+    pub pod_certificates: bool,
     /// `syncFrequency`: how soon objects that cannot be watched are requested again, and volumes published again whose
     /// drivers require it.
     pub refresh: Duration,
@@ -89,6 +92,7 @@ pub(super) fn member(
         external_cloud: provider == "external",
         cut_off_start: cut_off_start(own, own_checks),
         trust_bundles: trust_bundles(written, checks),
+        pod_certificates: gates::is_on_if_enabled(written, gates::POD_CERTIFICATES),
         refresh: Some(span(written.sync_frequency))
             .filter(|period| !period.is_zero())
             .unwrap_or(SYNC),

@@ -12,13 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use self::certificate::CertificateKey;
 use self::content::Content;
-use self::kinds::{ConfigMap, RuntimeClass, Secret, Token, TrustBundle, Values};
+use self::kinds::{ConfigMap, PodCertificate, RuntimeClass, Secret, Token, TrustBundle, Values};
 use super::csi::{Attachment, AttachmentKey, CsiDriver};
 use super::driver::Driver;
 use super::persistent::{Claim, ClaimKey, PersistentVolume};
 use super::pod::{PodName, PodUid};
 
+pub mod certificate;
 pub mod content;
 pub mod kinds;
 pub mod lookup;
@@ -131,6 +133,8 @@ pub enum Reference {
     Object(ObjectKey),
     /// A token made for the pod.
     Token(TokenKey),
+    /// A certificate issued for the pod.
+    Certificate(CertificateKey),
     /// A RuntimeClass, by name.
     RuntimeClass(String),
     /// Trust anchors.
@@ -161,6 +165,9 @@ impl fmt::Display for Reference {
             Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => {
                 write!(f, "ClusterTrustBundles of signer {signer}")
             }
+            Reference::Certificate(key) => {
+                write!(f, "certificate of signer {} for {}", key.request.signer, key.pod)
+            }
             Reference::Token(key) => {
                 let (namespace, account) = (&key.pod.namespace, &key.account);
                 write!(
@@ -182,6 +189,8 @@ pub enum Object {
     Secret(Secret),
     /// Of a [`Reference::Token`].
     Token(Token),
+    /// Of a [`Reference::Certificate`].
+    Certificate(PodCertificate),
     /// Of a [`Reference::RuntimeClass`].
     RuntimeClass(RuntimeClass),
     /// Of [`Reference::TrustAnchors`].
@@ -222,6 +231,7 @@ impl Object {
             (Object::ConfigMap(_), Reference::Object(key)) => key.kind == ObjectKind::ConfigMap,
             (Object::Secret(_), Reference::Object(key)) => key.kind == ObjectKind::Secret,
             (Object::Token(_), Reference::Token(_))
+            | (Object::Certificate(_), Reference::Certificate(_))
             | (Object::RuntimeClass(_), Reference::RuntimeClass(_))
             | (Object::Claim(_), Reference::Claim(_))
             | (Object::PersistentVolume(_), Reference::PersistentVolume(_))

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::csi::{AttachmentKey, CsiDriver, CsiSource, SecretName};
+use super::object::certificate::{CertificateKey, CertificateRequest};
 use super::object::lookup::Lookup;
 use super::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference, TokenKey};
 use super::persistent::{ClaimKey, PersistentSource};
@@ -36,6 +37,9 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
             match source {
                 FileSource::Object { kind, name, .. } => all.insert(key(pod, *kind, name)),
                 FileSource::Token(file) => all.insert(Reference::Token(token(pod, file))),
+                FileSource::Certificate(files) => {
+                    all.insert(Reference::Certificate(certificate(pod, &files.request)))
+                }
                 FileSource::Anchors(file) => all.insert(Reference::TrustAnchors(file.anchors.clone())),
                 FileSource::Downward(_) => false,
             };
@@ -127,11 +131,27 @@ fn secret(name: &SecretName) -> Reference {
 
 /// The key of the attachment of a volume to the pod's node.
 pub fn attachment(pod: &Pod, source: &CsiSource) -> AttachmentKey {
-    let spec = pod.object.spec.as_ref();
     AttachmentKey {
         driver: source.driver.clone(),
         handle: source.handle.clone(),
-        node: spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+        node: node(pod),
+    }
+}
+
+/// The name of the pod's node, as the API server has it.
+fn node(pod: &Pod) -> String {
+    let spec = pod.object.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default()
+}
+
+/// The key of a certificate that a volume of the pod holds.
+pub fn certificate(pod: &Pod, request: &CertificateRequest) -> CertificateKey {
+    CertificateKey {
+        pod: pod.name.clone(),
+        uid: pod.uid.clone(),
+        account: pod.service_account().to_owned(),
+        node: node(pod),
+        request: request.clone(),
     }
 }
 
@@ -205,6 +225,9 @@ pub fn unsynced(kind: ObjectKind) -> String {
 
 /// The same for trust anchors.
 pub const UNSYNCED_ANCHORS: &str = "ClusterTrustBundle informer has not yet synced";
+
+/// The kubelet's message about a certificate that no signer has issued yet.
+pub const NOT_ISSUED: &str = "credential bundle is not issued yet";
 
 #[cfg(test)]
 mod tests {

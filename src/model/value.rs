@@ -1,5 +1,6 @@
 //! The sources of values for a pod's environment and volumes.
 
+use super::object::certificate::CertificateRequest;
 use super::object::{ObjectKind, TrustAnchors};
 use super::resources::Bytes;
 
@@ -148,6 +149,21 @@ pub enum FileSource {
     Token(TokenFile),
     /// Trust anchors of the cluster.
     Anchors(AnchorsFile),
+    /// A certificate of the pod's own, with its key.
+    Certificate(CertificateFiles),
+}
+
+/// A certificate as files (`podCertificate`). Each is relative, without `..`; at least one is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// What is requested.
+    pub request: CertificateRequest,
+    /// The file of the key and the certificates.
+    pub bundle: Option<String>,
+    /// The file of the key.
+    pub key: Option<String>,
+    /// The file of the certificates.
+    pub chain: Option<String>,
 }
 
 /// Trust anchors as a file (`clusterTrustBundle`).

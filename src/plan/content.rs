@@ -7,18 +7,18 @@ use std::net::IpAddr;
 use crate::model::bounds;
 use crate::model::node::NodePolicy;
 use crate::model::object::content::Content;
-use crate::model::object::kinds::{Token, Values};
+use crate::model::object::kinds::{PodCertificate, Token, Values};
 use crate::model::object::lookup::Lookup;
 use crate::model::object::{ObjectKind, Objects, Payload, ProjectedFile};
 use crate::model::placement::NodeMarks;
 use crate::model::pod::{Container, Pod};
-use crate::model::reference::{UNSYNCED_ANCHORS, object, token, unsynced};
+use crate::model::reference::{NOT_ISSUED, UNSYNCED_ANCHORS, certificate, object, token, unsynced};
 use crate::model::request::{POD_IP, POD_IPS};
 use crate::model::resources::Amounts;
 use crate::model::service::Services;
 use crate::model::value::{
-    AnchorsFile, Bound, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource, ResourceField,
-    TokenFile,
+    AnchorsFile, Bound, CertificateFiles, DownwardFile, DownwardValue, Field, FileSource, KeyFile, Resource,
+    ResourceField, TokenFile,
 };
 
 /// The file mode of tokens and trust anchors if the pod sets a user or a group.
@@ -139,6 +139,7 @@ impl Origin<'_> {
                 FileSource::Downward(items) => self.downward_files(&mut files, items, mode, &mut fields),
                 FileSource::Token(file) => self.token_file(&mut files, file, mode),
                 FileSource::Anchors(file) => self.anchors_file(&mut files, file, mode),
+                FileSource::Certificate(own) => self.certificate_files(&mut files, own, mode),
             };
             match added {
                 Ok(()) => {}
@@ -219,6 +220,30 @@ impl Origin<'_> {
             Lookup::Missing => return Err(FileError::Lacking(file.anchors.missing())),
         };
         files.add(clean(&file.path), self.own_file(mode, content))
+    }
+
+    /// The key and the certificates belong to whom a token would.
+    fn certificate_files(
+        &self,
+        files: &mut Files<'_>,
+        own: &CertificateFiles,
+        mode: u32,
+    ) -> Result<(), FileError> {
+        let PodCertificate { key, chain } =
+            match self.objects.certificate(certificate(self.pod, &own.request)) {
+                Lookup::Found(found) => found,
+                Lookup::Unread(why) => return Err(FileError::Lacking(why.to_owned())),
+                Lookup::Asked | Lookup::Missing => {
+                    return Err(FileError::Lacking(NOT_ISSUED.to_owned()));
+                }
+            };
+        let bundle = Content::from([&*key.0, &*chain.0].concat().as_slice());
+        for (path, content) in [(&own.bundle, &bundle), (&own.key, key), (&own.chain, chain)] {
+            if let Some(path) = path {
+                files.add(clean(path), self.own_file(mode, content.clone()))?;
+            }
+        }
+        Ok(())
     }
 
     /// The mode of a file for the pod's user only, if it sets one, or for the group that the volume assigns.

@@ -73,9 +73,10 @@ impl Loop {
                 continue;
             }
             let changed = after.objects.changed_since(before);
-            // No other pod uses a pod's token, and each pod that starts adds one.
+            // No other pod uses a pod's token or certificate, and each pod that starts adds one.
             let owner = |key: &Reference| match key {
                 Reference::Token(key) => Some(key.pod.clone()),
+                Reference::Certificate(key) => Some(key.pod.clone()),
                 _ => None,
             };
             let owners: BTreeSet<Option<PodName>> = changed.iter().map(owner).collect();

@@ -89,6 +89,8 @@ pub(crate) struct Machine {
     pub apparmor: bool,
     /// Whether the feature gate `ContainerStopSignals` is on.
     pub stop_signals: bool,
+    /// Whether the feature gate `PodCertificateRequest` is on.
+    pub pod_certificates: bool,
     /// What says that the machine shuts down.
     pub logind: Option<FakeLogind>,
     /// How much time pods get then.
@@ -178,6 +180,7 @@ impl Machine {
             patience: Duration::from_millis(100),
             apparmor: true,
             stop_signals: false,
+            pod_certificates: true,
             logind: None,
             shutdown: ShutdownPeriods::default(),
             eviction: EvictionPolicy::default(),
@@ -478,6 +481,7 @@ impl Machine {
         config.member.lease = Duration::from_secs(2);
         config.member.cut_off_start = CutOffStart::Tolerated;
         config.member.trust_bundles = TrustBundles::Projected;
+        config.member.pod_certificates = self.pod_certificates;
         config
     }
 

@@ -46,6 +46,13 @@ impl Authority {
         (pem, key.serialize_pem())
     }
 
+    /// Signs a request that says nothing, as DER, for a name. The certificate as PEM.
+    pub(crate) fn sign_der(&self, request: &[u8], name: &str) -> String {
+        let mut request = CertificateSigningRequestParams::from_der(&request.to_vec().into()).unwrap();
+        request.params.distinguished_name.push(DnType::CommonName, name);
+        request.signed_by(&self.issuer).unwrap().pem()
+    }
+
     /// Signs a request, PEM for PEM.
     pub(crate) fn sign(&self, request: &str, life: Life) -> String {
         let mut request = CertificateSigningRequestParams::from_pem(request).unwrap();

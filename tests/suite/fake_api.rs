@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::authority::{Authority, Life};
-pub(crate) use signer::REQUESTS;
+pub(crate) use signer::{OF_PODS, REQUESTS};
 use tls::Peer;
 
 /// Where the API server says whether it has ClusterTrustBundles.
@@ -443,6 +443,8 @@ async fn serve(shared: Shared, request: Request) -> Response {
         "persistentvolumeclaims" => "persistentvolumeclaims",
         "persistentvolumes" => "persistentvolumes",
         "csinodes" => "csinodes",
+        "serviceaccounts" => "serviceaccounts",
+        OF_PODS => OF_PODS,
         REQUESTS => REQUESTS,
         _ => return refuse(404, "NotFound"),
     };
@@ -484,17 +486,14 @@ fn selected(object: &Value, namespace: &str, query: &BTreeMap<String, String>) -
     if !namespace.is_empty() && object["metadata"]["namespace"] != namespace {
         return false;
     }
-    match query
-        .get("fieldSelector")
-        .and_then(|selector| selector.split_once('='))
-    {
-        Some(("spec.nodeName", node)) => object["spec"]["nodeName"] == node,
-        Some(("metadata.name", name)) => object["metadata"]["name"] == name,
-        Some(("spec.signerName", signer)) => {
-            object["spec"]["signerName"] == signer && labelled(object, query)
-        }
+    let fields = query.get("fieldSelector").map_or("", String::as_str).split(',');
+    let mut fields = fields.filter_map(|field| field.split_once('='));
+    fields.all(|field| match field {
+        ("spec.nodeName", node) => object["spec"]["nodeName"] == node,
+        ("metadata.name", name) => object["metadata"]["name"] == name,
+        ("spec.signerName", signer) => object["spec"]["signerName"] == signer && labelled(object, query),
         _ => true,
-    }
+    })
 }
 
 /// Whether the labels are those that are asked for, as far as that is by equality.
@@ -618,7 +617,11 @@ fn token(shared: &Shared, namespace: &str, account: &str, body: &Bytes) -> Respo
 }
 
 fn create(shared: &Shared, kind: &'static str, namespace: &str, body: &Bytes) -> Response {
-    let object: Value = serde_json::from_slice(body).unwrap();
+    let mut object: Value = serde_json::from_slice(body).unwrap();
+    if let Some(begins) = object["metadata"]["generateName"].as_str() {
+        let version = shared.content.lock().unwrap().version;
+        object["metadata"]["name"] = json!(format!("{begins}{version}"));
+    }
     let name = object["metadata"]["name"].as_str().unwrap().to_owned();
     let key = (kind, namespace.to_owned(), name.clone());
     if shared.content.lock().unwrap().objects.contains_key(&key) {

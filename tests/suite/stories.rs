@@ -7,6 +7,7 @@ mod addresses;
 mod changes;
 mod checkpoints;
 mod cluster;
+mod cluster_certificates;
 mod cluster_claims;
 mod cluster_classes;
 mod cluster_objects;

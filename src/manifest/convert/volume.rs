@@ -10,12 +10,13 @@ use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::validate::resources::page_size;
 use crate::model::csi::InlineCsi;
 use crate::model::nfs::NfsExport;
+use crate::model::object::certificate::{CertificateRequest, KeyType};
 use crate::model::object::{ObjectKind, Selection, TrustAnchors};
 use crate::model::pod::{ClaimOrigin, HostPathKind, Medium, VolumeSource};
 use crate::model::resources::Bytes;
 use crate::model::value::{
-    AnchorsFile, DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile, Projection, SubPath,
-    TokenFile,
+    AnchorsFile, CertificateFiles, DownwardFile, DownwardValue, EnvFrom, EnvValue, FileSource, KeyFile,
+    Projection, SubPath, TokenFile,
 };
 
 /// The default permissions of files.
@@ -50,7 +51,7 @@ pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
         return Some(made(Projection::DownwardApi, own.default_mode, sources));
     }
     let own = volume.projected.as_ref()?;
-    let sources = projected_sources(own, &at.field("projected").field("sources"), faults);
+    let sources = projected_sources(&volume.name, own, &at.field("projected").field("sources"), faults);
     Some(made(Projection::Projected, own.default_mode, sources))
 }
 
@@ -119,6 +120,7 @@ pub(crate) fn host_path_kind(kind: Option<&str>) -> HostPathKind {
 }
 
 fn projected_sources(
+    volume: &str,
     own: &k8s::ProjectedVolumeSource,
     at: &FieldPath,
     faults: &mut Faults,
@@ -151,6 +153,11 @@ fn projected_sources(
                 Some(file) => sources.push(FileSource::Anchors(file)),
                 None => faults.add(&at.field("clusterTrustBundle"), "needs name or signerName"),
             }
+        } else if let Some(own) = &source.pod_certificate {
+            sources.push(FileSource::Certificate(certificate(
+                (volume.to_owned(), index),
+                own,
+            )));
         } else {
             faults.add(
                 &at,
@@ -159,6 +166,22 @@ fn projected_sources(
         }
     }
     sources
+}
+
+fn certificate(place: (String, usize), own: &k8s::PodCertificateProjection) -> CertificateFiles {
+    let file = |path: &Option<String>| path.clone().filter(|path| !path.is_empty());
+    CertificateFiles {
+        request: CertificateRequest {
+            place,
+            signer: own.signer_name.clone(),
+            key_type: KeyType::from(own.key_type.as_str()),
+            most_seconds: own.max_expiration_seconds,
+            annotations: own.user_annotations.clone().unwrap_or_default(),
+        },
+        bundle: file(&own.credential_bundle_path),
+        key: file(&own.key_path),
+        chain: file(&own.certificate_chain_path),
+    }
 }
 
 /// `None`: neither a name nor a signer is given.

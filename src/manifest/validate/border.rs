@@ -194,11 +194,28 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
         if let Some(own) = &source.cluster_trust_bundle {
             file(&own.path, &at.field("clusterTrustBundle"), faults);
         }
+        if let Some(own) = &source.pod_certificate {
+            let at = at.field("podCertificate");
+            for (path, field) in [
+                (&own.credential_bundle_path, "credentialBundlePath"),
+                (&own.key_path, "keyPath"),
+                (&own.certificate_chain_path, "certificateChainPath"),
+            ] {
+                if let Some(path) = path.as_deref().filter(|path| !path.is_empty()) {
+                    file_at(path, &at.field(field), faults);
+                }
+            }
+        }
     }
 }
 
 /// The path of a file of a volume.
 fn file(path: &str, at: &FieldPath, faults: &mut Faults) {
+    file_at(path, &at.field("path"), faults);
+}
+
+/// The same where the field has another name.
+fn file_at(path: &str, at: &FieldPath, faults: &mut Faults) {
     let complaint = relative(path, "the volume").or_else(|| {
         let is_file = path.split('/').any(|part| !matches!(part, "" | "."));
         // The agent uses such names itself.
@@ -206,7 +223,7 @@ fn file(path: &str, at: &FieldPath, faults: &mut Faults) {
         (!is_file || is_others).then(|| "must name a file whose name does not start with '..'".to_owned())
     });
     let shown = bounds::shortened(path.to_owned(), SHOWN);
-    faults.complain(&at.field("path"), &shown, complaint);
+    faults.complain(at, &shown, complaint);
 }
 
 fn relative(path: &str, below: &str) -> names::Complaint {

@@ -92,6 +92,14 @@ fn repeated_paths(sources: &[VolumeProjection], at: &FieldPath, faults: &mut Fau
         paths.extend(fields.map(|item| item.path.clone()));
         paths.extend(source.service_account_token.iter().map(|own| own.path.clone()));
         paths.extend(source.cluster_trust_bundle.iter().map(|own| own.path.clone()));
+        if let Some(own) = &source.pod_certificate {
+            let files = [
+                &own.credential_bundle_path,
+                &own.key_path,
+                &own.certificate_chain_path,
+            ];
+            paths.extend(files.into_iter().flatten().cloned());
+        }
         for path in paths.into_iter().filter(|path| !path.is_empty()) {
             if taken.contains(&path) {
                 faults.add(

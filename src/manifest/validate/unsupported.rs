@@ -48,6 +48,7 @@ pub(crate) fn api_pod(pod: &Pod, faults: &mut Faults) {
         let is_had = [
             ".serviceAccountToken",
             ".clusterTrustBundle",
+            ".podCertificate",
             ".persistentVolumeClaim",
             ".ephemeral",
         ]

@@ -42,6 +42,15 @@ pub struct Token {
     pub expires: Timestamp,
 }
 
+/// A certificate of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodCertificate {
+    /// Its key, as PEM.
+    pub key: Content,
+    /// The certificate and those that lead to the signer's, as PEM.
+    pub chain: Content,
+}
+
 /// A RuntimeClass.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuntimeClass {

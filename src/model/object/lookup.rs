@@ -1,6 +1,7 @@
 //! How a reader finds an object: by its kind, so that it gets that kind or the reason why there is none.
 
-use super::kinds::{RuntimeClass, Secret, Token, TrustBundle, Values};
+use super::certificate::CertificateKey;
+use super::kinds::{PodCertificate, RuntimeClass, Secret, Token, TrustBundle, Values};
 use super::{Known, Object, ObjectKey, ObjectKind, Objects, Reference, TokenKey, TrustAnchors};
 use std::sync::Arc;
 
@@ -49,6 +50,14 @@ impl Objects {
     pub fn token(&self, key: TokenKey) -> Lookup<'_, &Token> {
         self.lookup(&Reference::Token(key), |object| match object {
             Object::Token(token) => Some(token),
+            _ => None,
+        })
+    }
+
+    /// A certificate of a pod.
+    pub fn certificate(&self, key: CertificateKey) -> Lookup<'_, &PodCertificate> {
+        self.lookup(&Reference::Certificate(key), |object| match object {
+            Object::Certificate(certificate) => Some(certificate),
             _ => None,
         })
     }

@@ -1,5 +1,5 @@
 //! The objects from which API pods take values, beside those pods: ConfigMaps, Secrets, RuntimeClasses, service account
-//! tokens, and trust anchors of the cluster.
+//! tokens, certificates of pods, and trust anchors of the cluster.
 //!
 //! Each object is watched by its name, once for all pods that refer to it, and dropped with the last of them: a node
 //! may not read others. A token is requested again before it expires. A pod is published at once with the objects known
@@ -10,6 +10,9 @@ mod of;
 mod watching;
 mod claims;
 mod early;
+mod certificates;
+mod pem;
+mod renewal;
 mod tokens;
 mod anchors;
 mod attachments;
@@ -35,7 +38,7 @@ use crate::model::pod::{Pod, PodName, Provenance, SourceSet};
 use crate::source::SetReceiver;
 use crate::source::checkpoint::stored::Stored;
 
-/// Token requests that run at the same time: after a start the rest wait for a slot.
+/// Requests for tokens and certificates that run at the same time: after a start the rest wait for a slot.
 const TOKENS_AT_ONCE: usize = 8;
 
 /// An object that pods refer to.
@@ -69,6 +72,8 @@ pub struct ObjectInputs {
     pub stored: Option<Arc<Stored>>,
     /// Whether trust anchors may be requested.
     pub bundles: TrustBundles,
+    /// Whether certificates of pods may be requested.
+    pub issues_certificates: bool,
     /// Is told the names of drivers of which a volume finds no room on the node.
     pub exhausted: mpsc::UnboundedSender<String>,
 }
@@ -89,6 +94,7 @@ pub async fn run(
         stored,
         refresh,
         bundles,
+        issues_certificates,
         exhausted,
     } = inputs;
     let (news_in, mut news) = mpsc::unbounded_channel();
@@ -96,6 +102,7 @@ pub async fn run(
         clients,
         objects,
         bundles,
+        issues_certificates,
         refresh,
         node: node.clone(),
         exhausted,
@@ -137,10 +144,11 @@ struct Watches {
     clients: watch::Receiver<kube::Client>,
     objects: watch::Receiver<Option<Arc<ApiPods>>>,
     bundles: TrustBundles,
+    issues_certificates: bool,
     refresh: Duration,
     node: watch::Receiver<ApiNode>,
     exhausted: mpsc::UnboundedSender<String>,
-    /// A permit for each token that is requested.
+    /// A permit for each token or certificate that is requested.
     at_once: Arc<Semaphore>,
     news: mpsc::UnboundedSender<News>,
 }
@@ -172,6 +180,16 @@ impl Watches {
             // Never asked for.
             Reference::Driver(_) => tokio::spawn(std::future::pending()),
             Reference::TrustAnchors(key) => tokio::spawn(anchors::watch(key, self.bundles, clients, to)),
+            Reference::Certificate(key) => {
+                let context = certificates::CertificateContext {
+                    is_on: self.issues_certificates,
+                    clients,
+                    objects: self.objects.clone(),
+                    node: self.node.clone(),
+                    at_once: self.at_once.clone(),
+                };
+                tokio::spawn(certificates::keep(key, context, to))
+            }
             Reference::Token(key) => {
                 let office = tokens::TokenContext {
                     clients,

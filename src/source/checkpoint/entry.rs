@@ -79,8 +79,8 @@ impl Entry {
                 let AttachmentKey { driver, handle, node } = key;
                 (Kind::Attachment, node.clone(), format!("{driver}^{handle}"))
             }
-            // A driver registers again.
-            Reference::Token(_) | Reference::Driver(_) => return None,
+            // A driver registers again, and a certificate is requested again: its key is in memory alone.
+            Reference::Token(_) | Reference::Certificate(_) | Reference::Driver(_) => return None,
         };
         let content = match known {
             Some(Known::Found(object)) => Some(Stored::of(object)?),
@@ -180,7 +180,10 @@ impl Stored {
             Object::PersistentVolume(volume) => one(JSON, &serde_json::to_vec(volume).ok()?),
             Object::CsiDriver(driver) => one(JSON, &serde_json::to_vec(driver).ok()?),
             Object::Attachment(Attachment::Attached(volume)) => one(JSON, &serde_json::to_vec(volume).ok()?),
-            Object::Attachment(Attachment::Exhausted(_)) | Object::Token(_) | Object::Driver(_) => {
+            Object::Attachment(Attachment::Exhausted(_))
+            | Object::Token(_)
+            | Object::Certificate(_)
+            | Object::Driver(_) => {
                 return None;
             }
         })

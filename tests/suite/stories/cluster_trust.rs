@@ -42,7 +42,7 @@ fn read(pem: &str) -> BTreeSet<Vec<u8>> {
     found.iter().map(|one| one.der().to_vec()).collect()
 }
 
-async fn runs(machine: &Machine, pod: &str) {
+pub(super) async fn runs(machine: &Machine, pod: &str) {
     let ready = |report: &gantry::model::report::PodsReport| {
         let pod = report.pods.get(&name(pod));
         pod.is_some_and(is_ready_pod).then_some(())
@@ -54,7 +54,7 @@ fn is_ready_pod(pod: &std::sync::Arc<k8s_openapi::api::core::v1::Pod>) -> bool {
     is_ready(pod)
 }
 
-async fn says(machine: &Machine, pod: &str, said: &str) {
+pub(super) async fn says(machine: &Machine, pod: &str, said: &str) {
     let event = |report: &gantry::model::report::PodsReport| {
         let events = report.events.get(&name(pod))?;
         let mut said_so = events

@@ -80,7 +80,10 @@ const EVERYTHING: &str = r#"{
       {"clusterTrustBundle": {"signerName": "example.com/signer", "optional": true, "path": "ca", "labelSelector": {
         "matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}]
       }}},
-      {"clusterTrustBundle": {"name": "bundle", "optional": true, "path": "other"}}
+      {"clusterTrustBundle": {"name": "bundle", "optional": true, "path": "other"}},
+      {"podCertificate": {"signerName": "example.com/signer", "keyType": "ED25519", "maxExpirationSeconds": 7200,
+        "userAnnotations": {"example.com/a": "b"}, "credentialBundlePath": "bundle.pem", "keyPath": "key.pem",
+        "certificateChainPath": "chain.pem"}}
     ]}}
   ],
   "initContainers": [

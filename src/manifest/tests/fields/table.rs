@@ -832,14 +832,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("clusterTrustBundle", Acts("plan/content.rs")),
             ("configMap", Acts("plan/content.rs")),
             ("downwardAPI", Acts("plan/content.rs")),
-            (
-                "podCertificate",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "projected": {"sources": [{"podCertificate": {"signerName": "a/b", "keyType": "ED25519"}}]}}]}"#,
-                    "projected.sources[0].podCertificate: refers to an API object",
-                    YET,
-                ),
-            ),
+            ("podCertificate", Acts("plan/content.rs")),
             ("secret", Acts("plan/content.rs")),
             ("serviceAccountToken", Acts("plan/content.rs")),
         ],
@@ -877,6 +870,18 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("optional", Acts("source/api/objects/anchors.rs")),
             ("path", Acts("plan/content.rs")),
             ("signerName", Acts("source/api/objects/anchors.rs")),
+        ],
+    ),
+    (
+        "PodCertificateProjection",
+        &[
+            ("certificateChainPath", Acts("plan/content.rs")),
+            ("credentialBundlePath", Acts("plan/content.rs")),
+            ("keyPath", Acts("plan/content.rs")),
+            ("keyType", Acts("source/api/objects/certificates.rs")),
+            ("maxExpirationSeconds", Acts("source/api/objects/certificates.rs")),
+            ("signerName", Acts("source/api/objects/certificates.rs")),
+            ("userAnnotations", Acts("source/api/objects/certificates.rs")),
         ],
     ),
     (

@@ -8,8 +8,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::certificates::{v1alpha1, v1beta1};
 use kube::runtime::WatchStreamExt as _;
@@ -19,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::pem;
 use super::teller::{Ended, ValueSender};
 use super::watching;
 use crate::model::api::TrustBundles;
@@ -211,13 +210,7 @@ fn joined<'a>(bundles: impl Iterator<Item = &'a str>, order: &impl BuildHasher) 
     all.sort_by_cached_key(|one| order.hash_one(one));
     let mut text = String::new();
     for one in all {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let body = STANDARD.encode(one);
-        for line in body.as_bytes().chunks(64) {
-            text.push_str(&String::from_utf8_lossy(line));
-            text.push('\n');
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
+        text.push_str(&pem::encoded("CERTIFICATE", &one));
     }
     text
 }

@@ -57,7 +57,7 @@ pub(super) fn is_possible(reference: &Reference) -> bool {
         }
         Reference::TrustAnchors(TrustAnchors::Signed { signer, .. }) => selects(signer),
         // Its names are those of the pod, or a sum.
-        Reference::Token(_) | Reference::Attachment(_) => true,
+        Reference::Token(_) | Reference::Certificate(_) | Reference::Attachment(_) => true,
         // It is not the API server's.
         Reference::Driver(_) => false,
     }

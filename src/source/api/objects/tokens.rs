@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::early::{self, News};
+use super::renewal::{has_ended, until};
 use super::teller::ValueSender;
-use crate::model::api::{ApiPods, has_final_phase};
+use crate::model::api::ApiPods;
 use crate::model::backoff::{self, Doubling};
 use crate::model::object::content::Content;
 use crate::model::object::kinds::Token;
@@ -31,8 +32,6 @@ const LONGEST_STATED: SignedDuration = SignedDuration::from_hours(24 * 366 * 100
 const MOST_JITTER: i64 = 10_000;
 /// The shortest wait between requests, even if the API server's clock is wrong.
 const LEAST_WAIT: SignedDuration = SignedDuration::from_mins(1);
-/// The longest sleep: a safety net for clock changes and suspended machines.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
 /// The waits after failed requests, those of a pod's status: a pod that starts waits for its first token, and one lost
 /// request of many must not hold it for longer than the rest of its road.
@@ -62,7 +61,7 @@ pub(super) async fn keep(key: TokenKey, office: TokenContext, to: ValueSender) {
     let news = News::begins(Instant::now());
     let not_heard_of = format!("pod {:?} not found", key.pod.name);
     let is_early = |why: &str| why == not_heard_of || early::is_of_authorizer(why);
-    while !has_ended(&key, &office) {
+    while !has_ended(&key.pod, &key.uid, &office.objects) {
         let now = Timestamp::now();
         let next = match ask(&key, &office).await {
             Ok(given) => {
@@ -105,24 +104,6 @@ fn object(given: IssuedToken) -> Object {
         content: Content::from(given.text.as_str()),
         expires: given.expires,
     })
-}
-
-/// Waits for a wall-clock time, in which a token's expiry is given.
-async fn until(moment: Timestamp) {
-    loop {
-        let left = moment.duration_since(Timestamp::now());
-        match Duration::try_from(left) {
-            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LONGEST_SLEEP)).await,
-            _ => return,
-        }
-    }
-}
-
-fn has_ended(key: &TokenKey, office: &TokenContext) -> bool {
-    let objects = office.objects.borrow();
-    let object = objects.as_ref().and_then(|objects| objects.pods.get(&key.pod));
-    let own = object.filter(|object| object.metadata.uid.as_deref() == Some(key.uid.0.as_str()));
-    own.is_some_and(|object| has_final_phase(object.status.as_ref()))
 }
 
 /// When to request it again: after four fifths of its life or a day, a little earlier.
