@@ -168,6 +168,11 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
             faults,
         );
     }
+    projected(volume, at, faults);
+}
+
+/// The paths of the files of a projected volume.
+fn projected(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
     let sources = volume
         .projected
         .iter()
