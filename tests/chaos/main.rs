@@ -109,7 +109,7 @@ fn stands(name: &str, seed: u64) -> bool {
         eprintln!("killed after {} s", limit.as_secs());
     }
     if !status.success() {
-        keep_logs(name, &world.dir);
+        keep_logs(&format!("{name}-{seed}"), &world.dir);
     }
     status.success()
 }

@@ -514,7 +514,7 @@ impl World {
             Step::StopSandbox { id } => self.stop_sandbox(&id),
             Step::RemoveSandbox { id } => self.remove_sandbox(&id),
             Step::RemovePodDir { dir } => self.remove_dir(&dir),
-            Step::RemoveLogDir { dir } => {
+            Step::RemoveLogDir { dir, .. } => {
                 self.disk.retain(|path| !path.starts_with(&dir));
                 let dir = dir.to_string_lossy();
                 // State that is gone without a trace must not be relied on.

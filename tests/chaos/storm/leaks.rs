@@ -104,13 +104,11 @@ fn logs(known: &Known<'_>) -> Result<(), String> {
         }
     }
     for name in names(Path::new(LINKS))? {
-        let id = name
-            .trim_end_matches(".log")
-            .rsplit('-')
-            .next()
-            .unwrap_or_default();
-        let target = Path::new(LINKS).join(&name);
-        if !known.containers.contains(id) || !target.exists() {
+        let target = std::fs::read_link(Path::new(LINKS).join(&name)).unwrap_or_default();
+        let directory = target.strip_prefix(LOGS).ok().and_then(|rest| rest.iter().next()?.to_str());
+        let uid = directory.and_then(|name| name.rsplit('_').next());
+        // The log of a container that was removed by hand stays as long as its pod.
+        if !uid.is_some_and(|uid| known.uids.contains(uid)) {
             return Err(format!("a link to a log of nobody: {name}"));
         }
     }
