@@ -115,11 +115,7 @@ fn unmount_and_remove(dir: &Path) -> io::Result<()> {
 }
 
 /// Removes the directory of a pod's logs, and the links into it.
-pub(super) async fn remove_logs(
-    work: &Work<'_>,
-    dir: PathBuf,
-    links: PathBuf,
-) -> Result<Effect, StepError> {
+pub(super) async fn remove_logs(work: &Work<'_>, dir: PathBuf, links: PathBuf) -> Result<Effect, StepError> {
     removed(work, dir, move |dir| {
         remove_links_into(dir, &links)?;
         tree::remove(dir, Mounts::Refused)
@@ -207,7 +203,9 @@ mod tests {
         link("other.log", "ns_a_12/main/0.log");
         fs::write(links.join("file"), "").unwrap();
         remove_links_into(&logs.join("ns_a_1"), &links).unwrap();
-        let left = fs::read_dir(&links).unwrap().map(|entry| entry.unwrap().file_name());
+        let left = fs::read_dir(&links)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         let mut left: Vec<_> = left.collect();
         left.sort();
         assert_eq!(left, ["file", "other.log"]);

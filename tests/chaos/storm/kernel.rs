@@ -121,6 +121,16 @@ pub fn shims() -> BTreeMap<String, i32> {
     of_shims.collect()
 }
 
+/// The sandboxes of shims that containerd has forgotten: it was killed while it deleted them, after their directory and
+/// before their process. Nobody can ask it about them any more, and they have no container.
+pub fn orphaned_shims() -> BTreeSet<String> {
+    let bundles = Path::new("/run/containerd/io.containerd.runtime.v2.task/k8s.io");
+    shims()
+        .into_keys()
+        .filter(|id| !bundles.join(id).exists())
+        .collect()
+}
+
 /// Where something is mounted, in the order in which it was.
 pub fn mount_points() -> Vec<String> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the kernel lists the mounts");

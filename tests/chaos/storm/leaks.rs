@@ -105,7 +105,10 @@ fn logs(known: &Known<'_>) -> Result<(), String> {
     }
     for name in names(Path::new(LINKS))? {
         let target = std::fs::read_link(Path::new(LINKS).join(&name)).unwrap_or_default();
-        let directory = target.strip_prefix(LOGS).ok().and_then(|rest| rest.iter().next()?.to_str());
+        let directory = target
+            .strip_prefix(LOGS)
+            .ok()
+            .and_then(|rest| rest.iter().next()?.to_str());
         let uid = directory.and_then(|name| name.rsplit('_').next());
         // The log of a container that was removed by hand stays as long as its pod.
         if !uid.is_some_and(|uid| known.uids.contains(uid)) {
@@ -141,8 +144,9 @@ fn cgroups(known: &Known<'_>) -> Result<(), String> {
 }
 
 fn shims(known: &Known<'_>) -> Result<(), String> {
-    let shims = kernel::shims();
-    let found: BTreeSet<&str> = shims.keys().map(String::as_str).collect();
+    let (shims, orphans) = (kernel::shims(), kernel::orphaned_shims());
+    let found = shims.keys().filter(|id| !orphans.contains(*id));
+    let found: BTreeSet<&str> = found.map(String::as_str).collect();
     match found == known.up {
         true => Ok(()),
         false => Err(format!("shims of {found:?}, sandboxes {:?}", known.up)),

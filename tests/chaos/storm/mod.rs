@@ -119,6 +119,10 @@ impl<W: World> Storm<W> {
             println!("{times:>6} {name} ({:.1} s)", took.as_secs_f64() / *times as f64);
         }
         println!("{}", self.vitals.summary());
+        println!(
+            "{} shims were forgotten by containerd itself",
+            kernel::orphaned_shims().len()
+        );
         outcome.and_then(|()| self.vitals.verdict())
     }
 

@@ -261,7 +261,8 @@ impl Pods {
     /// Takes a pod that has to go, if it is time for one to go: one that was harmed, else any; of those that can go.
     pub fn leaving(&mut self, drawn: usize, can_go: impl Fn(From) -> bool) -> Option<Wanted> {
         let able: Vec<&Wanted> = self.iter().filter(|pod| can_go(pod.from)).collect();
-        let harmed = able.iter().find(|pod| pod.is_harmed);
+        let are_few = self.wanted.len() < LEAST / 2;
+        let harmed = able.iter().find(|pod| pod.is_harmed && !are_few);
         let is_time = self.wanted.len() >= MOST || (self.wanted.len() > LEAST && drawn.is_multiple_of(2));
         let any = || able.get((drawn / 2).checked_rem(able.len())?).filter(|_| is_time);
         let name = harmed.or_else(any)?.name.clone();

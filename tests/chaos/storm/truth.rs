@@ -101,7 +101,10 @@ impl OfPod<'_> {
         // One that is down stays as long as a container of it does, for that container's log.
         let ended = self.containers.len() - running.len();
         if self.sandboxes.len() > 1 + ended {
-            return Err(format!("it has {} sandboxes, and {ended} containers that have ended", self.sandboxes.len()));
+            return Err(format!(
+                "it has {} sandboxes, and {ended} containers that have ended",
+                self.sandboxes.len()
+            ));
         }
         self.has_no_more_ends_than_one()?;
         for own in self.running() {

@@ -1,11 +1,12 @@
 //! The machine as a whole: it loses its power, its /run is wiped, the agent has too little memory.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::{Fault, Harm, Inflicted, always};
 use crate::process::run;
 use crate::storm::{Storm, World, kernel};
-use crate::wait::wait_for;
+use crate::wait::{STEP, wait_for};
 
 /// What the kernel calls this life of the machine.
 const LIFE: &str = "/proc/sys/kernel/random/boot_id";
@@ -13,6 +14,8 @@ const LIFE: &str = "/proc/sys/kernel/random/boot_id";
 const VOLATILE: [&str; 4] = ["/run/containerd", "/run/gantry", "/run/netns", "/run/flannel"];
 /// How often the agent is started with too little memory.
 const STARTS: usize = 4;
+/// What has not been killed so long after its start has memory enough.
+const STARTED: Duration = Duration::from_millis(1500);
 
 pub(super) fn all<W: World>() -> Vec<Fault<W>> {
     vec![
@@ -133,13 +136,14 @@ fn out_of_memory<W: World>(storm: &mut Storm<W>) -> Inflicted<W> {
     storm.world.node_mut().kill_agent();
     let mut killed = 0;
     for _ in 0..STARTS {
-        let limit = (4 << 20) + storm.random.number(10 << 20);
+        let limit = (2 << 20) + storm.random.number(8 << 20);
         std::fs::write(cgroup.join("memory.limit_in_bytes"), limit.to_string()).expect("nothing is in it");
         let node = storm.world.node_mut();
         node.spawn_agent_in(&cgroup);
-        storm.pause();
-        storm.pause();
-        let node = storm.world.node_mut();
+        let begun = Instant::now();
+        while node.agent_end().is_none() && begun.elapsed() < STARTED {
+            std::thread::sleep(STEP);
+        }
         killed += usize::from(node.agent_end().is_some());
         node.kill_agent();
     }
