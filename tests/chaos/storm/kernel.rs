@@ -121,13 +121,15 @@ pub fn shims() -> BTreeMap<String, i32> {
     of_shims.collect()
 }
 
-/// The sandboxes of shims that containerd has forgotten: it was killed while it deleted them, after their directory and
-/// before their process. Nobody can ask it about them any more, and they have no container.
+/// The sandboxes of shims that containerd itself has forgotten: it was killed while it made or deleted them, and has no record
+/// of them any more, so that nobody can ask it to end them.
 pub fn orphaned_shims() -> BTreeSet<String> {
-    let bundles = Path::new("/run/containerd/io.containerd.runtime.v2.task/k8s.io");
-    shims()
+    let shims = shims();
+    let listed = crate::process::run(&["ctr", "--namespace", "k8s.io", "containers", "ls", "--quiet"]);
+    let listed: BTreeSet<&str> = listed.lines().collect();
+    shims
         .into_keys()
-        .filter(|id| !bundles.join(id).exists())
+        .filter(|id| !listed.contains(id.as_str()))
         .collect()
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::faults::Harm;
 use super::pods::Pods;
 use super::truth::{Instance, Settled};
+use crate::runtime;
 
 /// The containers at the last rest, by the number of their pod and their name.
 #[derive(Default)]
@@ -36,6 +37,12 @@ impl Ledger {
             let Some(pod) = pods.iter().find(|pod| pod.number == *number) else {
                 continue;
             };
+            if let Harm::Starts = harm
+                && !pod.has_rested()
+                && instance.restarts > 0
+            {
+                wrong.extend(not_given_up(now, &(*number, container.clone())));
+            }
             if harm.may_restart(pod) {
                 continue;
             }
@@ -62,4 +69,12 @@ impl Ledger {
             false => Err(wrong.join("; ")),
         }
     }
+}
+
+/// What is wrong with the end of a container's predecessor, if it is not that the runtime gave up its start.
+fn not_given_up(now: &Settled, key: &(usize, String)) -> Option<String> {
+    let (_, id) = now.ended.iter().find(|(own, _)| own == key)?;
+    let reason = runtime::end_of(id).ok()?;
+    let is_given_up = ["StartError", "Unknown"].contains(&reason.as_str());
+    (!is_given_up).then(|| format!("{} was restarted after {reason}, having run", key.1))
 }

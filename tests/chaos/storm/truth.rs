@@ -22,6 +22,8 @@ pub struct Instance {
 pub struct Settled {
     /// The containers that run for good, by the number of their pod and their name.
     pub instances: BTreeMap<(usize, String), Instance>,
+    /// The IDs of containers that have ended, likewise.
+    pub ended: Vec<((usize, String), String)>,
     /// The pods as reported, by the name in their manifest.
     pub reported: BTreeMap<String, Value>,
 }
@@ -107,6 +109,11 @@ impl OfPod<'_> {
             ));
         }
         self.has_no_more_ends_than_one()?;
+        for own in self.containers.iter().filter(|own| !own.running) {
+            settled
+                .ended
+                .push(((self.pod.number, own.name.clone()), own.id.clone()));
+        }
         for own in self.running() {
             let instance = self.is_reported(own)?;
             settled

@@ -42,7 +42,7 @@ fn one_broken<W: World>(storm: &mut Storm<W>) -> Inflicted<W> {
     let what = format!("{how} {}", file.display());
     match survives {
         true => Inflicted::done(what, Harm::Nothing),
-        false => Inflicted::until(what, Harm::Nothing, |storm: &mut Storm<W>| {
+        false => Inflicted::until(what, Harm::Starts, |storm: &mut Storm<W>| {
             storm.world.node_mut().spawn_agent()
         }),
     }
@@ -55,7 +55,7 @@ fn all_broken<W: World>(storm: &mut Storm<W>) -> Inflicted<W> {
         spoil(file, storm.random.number(4));
     }
     let what = format!("{} files", files.len());
-    Inflicted::until(what, Harm::Nothing, |storm: &mut Storm<W>| {
+    Inflicted::until(what, Harm::Starts, |storm: &mut Storm<W>| {
         storm.world.node_mut().spawn_agent()
     })
 }

@@ -147,8 +147,12 @@ fn out_of_memory<W: World>(storm: &mut Storm<W>) -> Inflicted<W> {
         killed += usize::from(node.agent_end().is_some());
         node.kill_agent();
     }
-    let what = format!("{killed} of {STARTS} were killed");
-    Inflicted::until(what, Harm::Nothing, |storm: &mut Storm<W>| {
+    let most = std::fs::read_to_string(cgroup.join("memory.max_usage_in_bytes")).unwrap_or_default();
+    let what = format!(
+        "{killed} of {STARTS} were killed, with at most {} bytes",
+        most.trim()
+    );
+    Inflicted::until(what, Harm::Starts, |storm: &mut Storm<W>| {
         storm.world.node_mut().spawn_agent()
     })
 }

@@ -47,7 +47,8 @@ pub struct Inflicted<W> {
 pub enum Harm {
     /// None: whatever runs goes on, and whatever starts starts once.
     Nothing,
-    /// Those that were being started: the runtime gave up a start, which has to be repeated.
+    /// Those that were being started: the runtime gave up a start, which has to be repeated. It does so when it is killed, and
+    /// when the agent is: a request ends with the connection that it came by.
     Starts,
     /// Those of these pods.
     Pods(BTreeSet<String>),

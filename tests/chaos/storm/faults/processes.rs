@@ -34,7 +34,7 @@ pub(super) fn all<W: World>() -> Vec<Fault<W>> {
 
 fn agent_killed<W: World>(storm: &mut Storm<W>) -> Inflicted<W> {
     storm.world.node_mut().kill_agent();
-    Inflicted::until("", Harm::Nothing, |storm: &mut Storm<W>| {
+    Inflicted::until("", Harm::Starts, |storm: &mut Storm<W>| {
         storm.world.node_mut().spawn_agent()
     })
 }
@@ -45,7 +45,7 @@ fn agent_killed_often<W: World>(storm: &mut Storm<W>) -> Inflicted<W> {
         storm.world.node_mut().spawn_agent();
         std::thread::sleep(storm.random.next(LIFE)); // the random moment
     }
-    Inflicted::done("", Harm::Nothing)
+    Inflicted::done("", Harm::Starts)
 }
 
 fn agent_ended<W: World>(storm: &mut Storm<W>) -> Inflicted<W> {
