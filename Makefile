@@ -1,7 +1,7 @@
 # The only list of commands; what a target does beyond one line is a script below tests/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run clean-node cluster test test-unit test-suite test-judge test-net test-node test-cluster test-skew test-volumes conformance test-vm fuzz bench lint fmt install uninstall
+.PHONY: help build run clean-node cluster test test-unit test-suite test-judge test-net test-node test-cluster test-skew test-volumes conformance test-vm chaos fuzz bench lint fmt install uninstall
 
 CARGO := tests/setup/cargo.sh
 PACKAGES := tests/setup/packages.sh
@@ -64,6 +64,9 @@ conformance: ## As root: run Kubernetes' conformance specs on two nodes, not par
 test-vm: ## As root: boot a Debian with what `make install` installs, and run the stories there (DEBIAN=12|13)
 	@ONLY='$(ONLY)' DEBIAN='$(DEBIAN)' tests/setup/test.sh vm
 
+chaos: ## As root: a thousand faults at random on a node and on a cluster's (SEED=, FAULTS=, ONLY=part of a fault's name, WORLD=node|cluster|vm)
+	@SEED='$(SEED)' FAULTS='$(FAULTS)' ONLY='$(ONLY)' tests/setup/chaos.sh $(WORLD)
+
 fuzz: ## Feed the readers of other people's bytes at random, a minute each beside each other (FUZZ_SECONDS=3600 for an hour)
 	@tests/setup/test.sh fuzz
 
@@ -74,7 +77,7 @@ lint: ## Check formatting, lints, dependencies and their licences
 	@$(PACKAGES) build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test node --test cgroups --test overlay --test cluster --test vm --test bench --test fuzz --test judge -- -D warnings
+	$(CARGO) clippy --locked --test node --test cgroups --test overlay --test cluster --test vm --test chaos --test bench --test fuzz --test judge -- -D warnings
 	$(CARGO) test --locked --quiet --test dependencies
 
 fmt: ## Format the code

@@ -23,6 +23,7 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -306,7 +307,10 @@ impl Loop {
                 }
                 Key::Node => continue,
                 Key::Leftover(uid) if self.known_uids().contains(uid) => (uid.clone(), Plan::default()),
-                Key::Leftover(uid) => (uid.clone(), gc::leftover(uid, &self.rooms.policy)),
+                Key::Leftover(uid) => {
+                    let logs = self.snapshot.log_dirs.get(uid).map(PathBuf::as_path);
+                    (uid.clone(), gc::leftover(uid, logs, &self.rooms.policy))
+                }
             };
             if let Some(at) = plan.wake_at {
                 self.deadlines.insert(key.clone(), at);

@@ -1,5 +1,5 @@
 //! Makes the rules of connected pods again when another program has flushed them (`nft flush ruleset`, a firewall that
-//! starts). Which pods there are, and how they were connected, is in the records that runtimes keep of each attachment
+//! starts), and connects them to their bridge again when that was removed. Which pods there are, and how they were connected, is in the records that runtimes keep of each attachment
 //! (libcni/api.go `cachedInfo`), until they have disconnected it. Called by the agent, by no plugin.
 
 use std::fs::{self, File};
@@ -34,8 +34,8 @@ struct Record {
     result: Value,
 }
 
-/// Makes the rules of the pods of a network in `records` again: forwarded ports, masquerading, what `firewall` does. What is there is
-/// left as it is, and a port that another pod has meanwhile stays that pod's. Returns why some could not be made, by their
+/// Makes the rules of the pods of a network in `records` again (forwarded ports, masquerading, what `firewall` does), and their
+/// bridge with its address and its ports. What is there is left as it is, and a port that another pod has meanwhile stays that pod's. Returns why some could not be made, by their
 /// records; the others were.
 pub fn restore(records: &Path, network: &str) -> io::Result<Vec<(PathBuf, Error)>> {
     let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();

@@ -59,6 +59,98 @@ impl Network<'_> {
 }
 
 #[test]
+fn a_bridge_that_was_taken_is_made_again_from_the_runtime_s_records() {
+    isolated(
+        "a_bridge_that_was_taken_is_made_again_from_the_runtime_s_records",
+        |world| {
+            let outside = world.outside();
+            outside.run(|| serve("outside", 80));
+            let network =
+                Network {
+                    world: &world,
+                    name: "net",
+                    plugins: vec![world.bridge_conf(
+                        json!({"bridge": "cni5", "hairpinMode": true, "isDefaultGateway": true}),
+                    )],
+                    records: world.dir().join("results"),
+                };
+            let pods = ["one", "two"].map(Pod::new);
+            let addresses: Vec<IpAddr> = pods.iter().map(|pod| address(&network.add(pod, 8080))).collect();
+            pods.iter().for_each(|pod| pod.netns.run(|| serve(&pod.id, 80)));
+            let works = || {
+                for (pod, ip) in pods.iter().zip(&addresses) {
+                    assert!(ask_tcp((*ip, 80)).is_ok(), "the node reaches {}", pod.id);
+                    for other in addresses.iter().filter(|other| *other != ip) {
+                        assert!(
+                            pod.netns.run(|| ask_tcp((*other, 80))).is_ok(),
+                            "{} reaches {other}",
+                            pod.id
+                        );
+                    }
+                    let answer = pod.netns.run(|| ask("192.0.2.2", 80));
+                    assert_eq!(answer, Ok("outside 192.0.2.1".to_string()));
+                }
+                let ports = command("bridge", &["-d", "link"]);
+                assert_eq!(ports.matches("hairpin on").count(), pods.len(), "{ports}");
+            };
+            let restore = || {
+                let failures = gantry_cni::restore(&world.dir().join("results"), "net").unwrap();
+                assert!(failures.is_empty(), "{failures:?}");
+            };
+            let link = || command("ip", &["-o", "link", "show", "cni5"]);
+            let mac = |shown: &str| {
+                shown
+                    .split_whitespace()
+                    .skip_while(|word| *word != "link/ether")
+                    .nth(1)
+                    .map(str::to_owned)
+            };
+            works();
+            let before = link();
+            for taken in [
+                &["link", "delete", "cni5"][..],
+                &["link", "set", "cni5", "down"],
+                &["address", "flush", "dev", "cni5"],
+            ] {
+                command("ip", taken);
+                assert!(ask_tcp((addresses[0], 80)).is_err(), "{taken:?}");
+                restore();
+                works();
+            }
+            assert_eq!(
+                mac(&link()),
+                mac(&before),
+                "pods know the gateway's address still"
+            );
+            // A port that somebody has attached elsewhere stays there, and nothing is made for pods that have gone.
+            command("ip", &["link", "add", "other", "type", "bridge"]);
+            let ports = command("ip", &["-o", "link", "show", "master", "cni5"]);
+            let port = ports
+                .split(": ")
+                .nth(1)
+                .and_then(|name| name.split('@').next())
+                .unwrap();
+            command("ip", &["link", "set", port, "master", "other"]);
+            restore();
+            assert!(command("ip", &["-o", "link", "show", port]).contains("master other"));
+            command("ip", &["link", "delete", "cni5"]);
+            for line in command("ip", &["-o", "link", "show", "type", "veth"]).lines() {
+                let name = line
+                    .split(": ")
+                    .nth(1)
+                    .and_then(|name| name.split('@').next())
+                    .unwrap();
+                if name.starts_with("veth") {
+                    command("ip", &["link", "delete", name]);
+                }
+            }
+            restore();
+            assert!(!command("ip", &["-o", "link"]).contains("cni5"));
+        },
+    );
+}
+
+#[test]
 fn a_flush_is_repaired_from_the_runtime_s_records() {
     isolated("a_flush_is_repaired_from_the_runtime_s_records", |world| {
         let outside = world.outside();

@@ -229,7 +229,7 @@ impl Work<'_> {
             Step::StopSandbox { id } => sandbox::stop(self.context, &id).await,
             Step::RemoveSandbox { id } => sandbox::remove(self.context, &id).await,
             Step::RemovePodDir { dir } => pod_dir::remove(self, dir).await,
-            Step::RemoveLogDir { dir } => pod_dir::remove_logs(self, dir).await,
+            Step::RemoveLogDir { dir, links } => pod_dir::remove_logs(self, dir, links).await,
             Step::RemoveCgroup { name } => pod_cgroup::remove(cgroups, &name).await,
             Step::EnsureCgroup(setting) => pod_cgroup::ensure(cgroups, &setting).await,
             Step::EnsurePodDir { dir, logs } => pod_dir::ensure(&dir, &logs),

@@ -11,7 +11,7 @@ use super::failure::{abandoned, all_done, failure};
 use super::files::{REMOVAL_PATIENCE, Whose};
 use super::{mount, volume};
 use crate::disk::tree::{self, Mounts};
-use crate::disk::write::{self, Writing};
+use crate::disk::write::{self, Writing, remove_if_there};
 use crate::model::local_volume;
 use crate::model::outcome::StepError;
 use crate::model::reason;
@@ -114,9 +114,30 @@ fn unmount_and_remove(dir: &Path) -> io::Result<()> {
     })
 }
 
-/// Removes the directory of a pod's logs.
-pub(super) async fn remove_logs(work: &Work<'_>, dir: PathBuf) -> Result<Effect, StepError> {
-    removed(work, dir, |dir| tree::remove(dir, Mounts::Refused)).await
+/// Removes the directory of a pod's logs, and the links into it.
+pub(super) async fn remove_logs(work: &Work<'_>, dir: PathBuf, links: PathBuf) -> Result<Effect, StepError> {
+    removed(work, dir, move |dir| {
+        remove_links_into(dir, &links)?;
+        tree::remove(dir, Mounts::Refused)
+    })
+    .await
+}
+
+/// Removes those links of a directory that lead into another one, whether or not something is there.
+fn remove_links_into(dir: &Path, links: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(links) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        // What is no link leads nowhere.
+        if fs::read_link(&path).is_ok_and(|target| target.starts_with(dir)) {
+            remove_if_there(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Saves the pod's checkpoint.
@@ -166,6 +187,30 @@ async fn removed(
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn only_links_into_the_pod_s_logs_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let (logs, links) = (root.path().join("logs"), root.path().join("links"));
+        fs::create_dir_all(logs.join("ns_a_1/main")).unwrap();
+        fs::create_dir(&links).unwrap();
+        fs::write(logs.join("ns_a_1/main/1.log"), "").unwrap();
+        let link = |name: &str, to: &str| {
+            std::os::unix::fs::symlink(logs.join(to), links.join(name)).unwrap();
+        };
+        link("a_ns_main-gone.log", "ns_a_1/main/0.log");
+        link("a_ns_main-there.log", "ns_a_1/main/1.log");
+        link("other.log", "ns_a_12/main/0.log");
+        fs::write(links.join("file"), "").unwrap();
+        remove_links_into(&logs.join("ns_a_1"), &links).unwrap();
+        let left = fs::read_dir(&links)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["file", "other.log"]);
+        remove_links_into(&logs.join("ns_a_1"), &links.join("missing")).unwrap();
+    }
 
     #[test]
     fn the_directories_have_the_kubelets_modes() {

@@ -5,7 +5,7 @@
 //! reports every one, so that a second run has less to do; but what pods depend on stays as long as a pod is left.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
@@ -152,7 +152,8 @@ async fn remove_pods(
     let known: BTreeSet<&PodUid> = there.pods.values().flat_map(|name| name.uids.keys()).collect();
     for uid in there.leftovers.iter().filter(|uid| !known.contains(uid)) {
         let name = PodName::new("", uid.0.clone());
-        let result = carry_out(&context, &name, uid, gc::leftover(uid, policy)).await;
+        let logs = there.log_dirs.get(uid).map(PathBuf::as_path);
+        let result = carry_out(&context, &name, uid, gc::leftover(uid, logs, policy)).await;
         summary.check(format!("leftovers of pod {uid}"), result);
     }
     cancel.cancel();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -23,9 +24,12 @@ pub struct Snapshot {
     pub runtime: RuntimeState,
     /// The observed state under each pod name, for every UID.
     pub pods: BTreeMap<PodName, Arc<ObservedName>>,
-    /// UIDs that have a directory in the pods directory or a pod cgroup, read at each relist. They reveal leftovers of
-    /// pods whose sandboxes are gone.
+    /// UIDs that have a directory in the pods directory, a log directory or a pod cgroup, read at each relist. They reveal
+    /// leftovers of pods whose sandboxes are gone.
     pub leftovers: Arc<BTreeSet<PodUid>>,
+    /// The log directories by UID, read at each relist: their names contain those of the pods, which are not known otherwise
+    /// once a pod is gone.
+    pub log_dirs: Arc<BTreeMap<PodUid, PathBuf>>,
     /// The log directories of pods, by UID: for each container the number of its next log, one more than the highest
     /// that exists. Read at each relist, and for a single pod on request.
     pub logs: Arc<BTreeMap<PodUid, BTreeMap<String, u32>>>,

@@ -156,10 +156,13 @@ pub enum Step {
         /// The directory, resolved beneath the pods directory; no link is followed out of it.
         dir: PathBuf,
     },
-    /// Remove the pod's log directory.
+    /// Remove the pod's log directory, and the links into it.
     RemoveLogDir {
         /// The directory.
         dir: PathBuf,
+        /// The directory of links to the logs of all pods. That of a container which somebody else has removed is there
+        /// still.
+        links: PathBuf,
     },
     /// Kill what remains in a cgroup and remove it.
     RemoveCgroup {

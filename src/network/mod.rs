@@ -6,10 +6,11 @@
 //!
 //! [`overlay`] connects the pods of several nodes, and [`between`] is what a node needs besides it.
 //! [`subnet`] chooses (pure), [`conflist`] is the CNI configuration, [`routes`] reads the host's routes, [`forwarding`]
-//! and [`loopback`] are settings and rules of the kernel, and [`set_up`] puts them together.
+//! and [`loopback`] are settings and rules of the kernel, [`bridge`] is kept as pods need it, and [`set_up`] puts them together.
 
 pub mod conflist;
 mod between;
+mod bridge;
 mod forwarding;
 mod loopback;
 pub mod overlay;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::published::{Part, Published};
 use super::set_up::{self, Network, NetworkError, NetworkSettings};
-use super::{Between, Nodes, between, conflist, forwarding, loopback, overlay, subnet};
+use super::{Between, Nodes, between, bridge, conflist, forwarding, loopback, overlay, subnet};
 use crate::model::api::ApiNode;
 use crate::model::overlay::Transport;
 use crate::model::pod_network::{NetworkStanding, PodNetwork};
@@ -143,6 +143,11 @@ impl Loop {
                 forwarding::keep_open(cancel.clone()).await;
             }
         };
+        let bridge = async {
+            if self.opens_firewall {
+                bridge::keep(of_given.clone(), restore_bridge, cancel.clone()).await;
+            }
+        };
         let follow = async {
             if self.inputs.connects == Connects::OwnAsTheClusterSays {
                 let (settings, node) = (self.inputs.settings.clone(), self.inputs.node.clone());
@@ -153,7 +158,7 @@ impl Loop {
             let is_ours = !self.chosen.is_empty() || self.inputs.connects == Connects::OwnAsTheClusterSays;
             if let (Some(between), true) = (&self.inputs.between, is_ours) {
                 let settings = self.inputs.settings.clone();
-                let changes = (of_given, &flushed);
+                let changes = (of_given.clone(), &flushed);
                 between::run(
                     between.clone(),
                     settings,
@@ -165,7 +170,7 @@ impl Loop {
             }
         };
         // The last arm: a network of which nothing is left to do lasts as long as the agent.
-        tokio::join!(guard, firewall, follow, between, cancel.cancelled());
+        tokio::join!(guard, firewall, bridge, follow, between, cancel.cancelled());
     }
 }
 
@@ -200,18 +205,36 @@ async fn first_mtu(between: &Between, conf_dir: &Path) -> u32 {
     least.unwrap_or(USUAL_MTU)
 }
 
-/// Makes the rules of connected pods again: forwarded ports and masquerading.
+/// Makes the bridge again, and connects the pods to it.
+async fn restore_bridge() {
+    if connected_pods() == 0 {
+        // The first pod makes the bridge.
+        return;
+    }
+    tracing::warn!(
+        bridge = conflist::BRIDGE,
+        "another program has taken the pods' bridge, or its address; connecting the pods again"
+    );
+    restore_pods().await;
+}
+
+/// How many records there are of pods that are connected.
+fn connected_pods() -> usize {
+    std::fs::read_dir(gantry_cni::restore::RECORDS).map_or(0, Iterator::count)
+}
+
+/// Makes what connects pods again: the bridge and its ports, forwarded ports and masquerading.
 async fn restore_pods() {
     let records = Path::new(gantry_cni::restore::RECORDS);
     let restored = tokio::task::spawn_blocking(|| gantry_cni::restore(records, conflist::NETWORK)).await;
     match restored.expect("talking to the kernel does not panic") {
         Ok(failures) => {
             for (record, error) in failures {
-                tracing::warn!(record = %record.display(), %error, "cannot restore the firewall rules of a pod");
+                tracing::warn!(record = %record.display(), %error, "cannot connect a pod again");
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(%error, "cannot restore the firewall rules of pods"),
+        Err(error) => tracing::warn!(%error, "cannot connect the pods again"),
     }
 }
 

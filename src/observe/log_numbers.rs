@@ -68,6 +68,25 @@ impl LogNumbers {
     }
 }
 
+/// The log directories of pods. What has another form of name is somebody else's: a UID becomes part of the paths that are
+/// removed when nobody knows it.
+pub(super) fn directories(logs: &Path) -> io::Result<BTreeMap<PodUid, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in entries(logs)?.into_iter().flatten() {
+        let entry = entry?;
+        let uid = entry.file_name().to_str().and_then(owner).filter(is_plain);
+        if let (Some(uid), true) = (uid, entry.file_type()?.is_dir()) {
+            found.insert(uid, entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn is_plain(uid: &PodUid) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !uid.0.is_empty() && uid.0.bytes().all(is_plain)
+}
+
 /// The pod whose logs a directory of that name holds: `<namespace>_<name>_<uid>`.
 fn owner(directory: &str) -> Option<PodUid> {
     let uid = directory.splitn(3, '_').nth(2)?;
@@ -123,6 +142,26 @@ fn entries(directory: &Path) -> io::Result<Option<fs::ReadDir>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_directories_of_pods_are_theirs() {
+        let logs = tempfile::tempdir().unwrap();
+        for name in [
+            "ns_web_0f-1",
+            "ns_web_",
+            "ns_web_..",
+            "ns_web_a_b",
+            "ns_web",
+            "ns_web_a.b",
+        ] {
+            fs::create_dir(logs.path().join(name)).unwrap();
+        }
+        fs::write(logs.path().join("ns_file_2"), "").unwrap();
+        let found = directories(logs.path()).unwrap();
+        let expected = (PodUid("0f-1".to_owned()), logs.path().join("ns_web_0f-1"));
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [expected]);
+        assert!(directories(&logs.path().join("missing")).unwrap().is_empty());
+    }
 
     #[test]
     fn the_next_number_is_one_more_than_the_highest() {

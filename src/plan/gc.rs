@@ -2,6 +2,7 @@
 //! defaults), and what remains of pods whose sandboxes are gone.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::need::changed;
 use super::teardown;
@@ -10,12 +11,17 @@ use crate::model::pod::{Pod, PodUid};
 use crate::model::runtime::{ContainerState, ObservedContainer, ObservedPod};
 use crate::model::step::{Plan, Step};
 
-/// Removes a pod of which only a directory or a cgroup remains: a UID of [`crate::model::runtime::Snapshot::leftovers`]
-/// that no source, no memory and no runtime object has. Its log directory cannot be removed here: the path contains the
-/// pod's name, which is unknown.
-pub fn leftover(uid: &PodUid, policy: &NodePolicy) -> Plan {
+/// Removes a pod of which only a directory, its logs or a cgroup remains: a UID of
+/// [`crate::model::runtime::Snapshot::leftovers`] that no source, no memory and no runtime object has. `logs` is the directory
+/// of its logs, if it has one: a pod may have ended, while no agent was running, before it had a sandbox.
+pub fn leftover(uid: &PodUid, logs: Option<&Path>, policy: &NodePolicy) -> Plan {
+    let logs = logs.map(|dir| Step::RemoveLogDir {
+        dir: dir.to_owned(),
+        links: policy.container_logs_dir.clone(),
+    });
+    let stages = logs.map(|step| vec![step]).into_iter();
     Plan {
-        stages: teardown::remains(uid, policy).into(),
+        stages: stages.chain(teardown::remains(uid, policy)).collect(),
         wake_at: None,
         ..Plan::default()
     }

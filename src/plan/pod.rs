@@ -371,7 +371,7 @@ mod tests {
             Step::RemoveContainer { id, .. } | Step::StopSandbox { id } | Step::RemoveSandbox { id } => {
                 id.clone()
             }
-            Step::RemovePodDir { dir } | Step::RemoveLogDir { dir } => dir.display().to_string(),
+            Step::RemovePodDir { dir } | Step::RemoveLogDir { dir, .. } => dir.display().to_string(),
             Step::RemoveCgroup { name } => name.0.join("/"),
             Step::ExpandVolume(request) => request.volume.clone(),
             Step::RepublishVolume(request) => request.volume.clone(),

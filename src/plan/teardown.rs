@@ -146,6 +146,7 @@ pub(super) fn remove(
     let is_known = !seen.sandboxes.is_empty() || !seen.containers.is_empty();
     let logs = Step::RemoveLogDir {
         dir: policy.pod_log_dir(name, uid),
+        links: policy.container_logs_dir.clone(),
     };
     let mark = ending.save(uid, true, policy).filter(|_| is_known);
     let mut stages = vec![mark.into_iter().collect()];

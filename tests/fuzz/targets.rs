@@ -356,7 +356,7 @@ fn check_plan(plan: &Plan) {
                 }
             }
             Step::RemovePodDir { dir } => check_beneath(dir, "/var/lib/kubelet/pods"),
-            Step::RemoveLogDir { dir } => check_beneath(dir, "/var/log/pods"),
+            Step::RemoveLogDir { dir, .. } => check_beneath(dir, "/var/log/pods"),
             _ => {}
         }
     }

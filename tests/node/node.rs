@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -137,6 +137,24 @@ impl Node {
         kill(self.containerd.take());
     }
 
+    /// Which containerd is started.
+    #[allow(dead_code)] // storms of faults do
+    pub fn containerd_version(&self) -> Containerd {
+        self.world.containerd
+    }
+
+    /// Has another containerd started from now on.
+    #[allow(dead_code)] // storms of faults do
+    pub fn set_containerd(&mut self, version: Containerd) {
+        self.world.containerd = version;
+    }
+
+    /// containerd's process.
+    #[allow(dead_code)] // storms of faults do
+    pub fn containerd_pid(&self) -> u32 {
+        self.containerd.as_ref().expect("containerd runs").id()
+    }
+
     /// Adds a flag to every later start of the agent.
     pub fn flag(&mut self, flag: &str) {
         self.flags.push(flag.to_owned());
@@ -163,8 +181,23 @@ impl Node {
 
     /// Starts the agent and does not wait.
     pub fn spawn_agent(&mut self) {
+        self.spawn_agent_by(Command::new(program("gantry")));
+    }
+
+    /// The same in a cgroup, which is given by its directory.
+    #[allow(dead_code)] // storms of faults do
+    pub fn spawn_agent_in(&mut self, cgroup: &Path) {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(cgroup)
+            .arg(program("gantry"));
+        self.spawn_agent_by(command);
+    }
+
+    /// Starts the agent by a command that only lacks the agent's arguments.
+    fn spawn_agent_by(&mut self, mut command: Command) {
         let cgroup = std::env::var(CGROUP).expect("the outside names the story's cgroup");
-        let mut command = Command::new(program("gantry"));
         command
             .arg(self.verb)
             .arg(format!("--cgroup-root={cgroup}"))
@@ -206,13 +239,14 @@ impl Node {
 
     /// Panics where the agent has ended by itself.
     pub fn assert_agent_lives(&mut self) {
-        let ended = self
-            .agent
-            .as_mut()
-            .expect("the agent was started")
-            .try_wait()
-            .expect("our own child");
+        let ended = self.agent_end();
         assert!(ended.is_none(), "the agent ended by itself: {ended:?}");
+    }
+
+    /// How the agent has ended by itself, if it has.
+    pub fn agent_end(&mut self) -> Option<ExitStatus> {
+        let agent = self.agent.as_mut().expect("the agent was started");
+        agent.try_wait().expect("our own child")
     }
 
     /// What the agent has logged.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs, from Debian 12 or 13, what the named purposes need and the machine lacks, and says what and why.
 # A tool that is there already, from wherever, is left alone.
-# usage: tests/setup/packages.sh PURPOSE...   (build, run, net, test, vm, conformance, bench)
+# usage: tests/setup/packages.sh PURPOSE...   (build, run, net, test, vm, chaos, conformance, bench)
 set -euo pipefail
 
 # purpose | the file or command that shows that it is there | package | why
@@ -26,6 +26,7 @@ vm    | qemu-system-x86_64      | qemu-system-x86   | emulates the machine
 vm    | mmdebstrap              | mmdebstrap        | makes the Debian system for the machine
 vm    | mke2fs                  | e2fsprogs         | makes the disk of the machine
 conformance | mmdebstrap        | mmdebstrap        | makes the Debian system of the images
+chaos | mke2fs                  | e2fsprogs         | makes the disk that a storm fills
 bench | dpkg-deb                | dpkg              | unpacks the plugins to compare with
 '
 

@@ -114,7 +114,8 @@ vm() {
     VLAN_STORIES=$(tests/setup/test-binary.sh vlan --package gantry-cni) || return
     export VLAN_STORIES
     binary=$(tests/setup/test-binary.sh vm) || return
-    DEBIAN=${DEBIAN:-12} "$binary" "${ONLY:-}"
+    # `make chaos WORLD=vm` tells the stories of power failures and of clocks that jump instead.
+    DEBIAN=${DEBIAN:-12} "$binary" ${VM_STORIES:+"$VM_STORIES"} "${ONLY:-}"
 }
 
 # Adds up the result lines that cargo's tests and the stories end with.

@@ -278,6 +278,7 @@ async fn a_pod_is_taken_away_and_again() {
             }],
             vec![Step::RemoveLogDir {
                 dir: pods::log_dir(&node.at, "web"),
+                links: link.parent().expect("it is in a directory").to_owned(),
             }],
         ],
         wake_at: None,

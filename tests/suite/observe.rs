@@ -168,7 +168,10 @@ async fn the_first_snapshot_tells_everything() {
     assert!(matches!(container.state, ContainerState::Running { .. }));
     assert_eq!(found.images[0].tags, ["busybox:latest"]);
     let leftovers: Vec<&str> = found.leftovers.iter().map(|uid| &*uid.0).collect();
-    assert_eq!(leftovers, ["has-a-cgroup", "has-a-directory"]);
+    let web = uid("web");
+    assert_eq!(leftovers, ["has-a-cgroup", "has-a-directory", &*web.0]);
+    let logs: Vec<_> = found.log_dirs.iter().collect();
+    assert_eq!(logs, [(&web, &pods::log_dir(&observed.at, "web"))]);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod vm;
 mod stories;
 mod nfs;
 mod quotas;
+mod power;
 mod shutdown;
 mod join;
 mod peers;
@@ -63,12 +64,17 @@ fn main() -> ExitCode {
         ["--inside", "peers"] => return peers::inside(&release),
         _ => {}
     }
+    if let Some(("power", chosen)) = arguments.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        let choice = runner::Choice::from_args(chosen.iter().cloned());
+        ending::watch();
+        return tell_standalone(&choice, &release, power::ALL);
+    }
     let choice = runner::Choice::from_args(arguments.into_iter());
     ending::watch();
     // The machines have nothing in common, and each waits for a part of its time.
     let (standalone, outside) = std::thread::scope(|scope| {
         let outside = scope.spawn(|| runner::run(&choice, OUTSIDE, |story| story.0, |story| (story.1)()));
-        let standalone = tell_standalone(&choice, &release);
+        let standalone = tell_standalone(&choice, &release, stories::ALL);
         (
             standalone,
             outside.join().expect("a story's thread does not panic"),
@@ -80,18 +86,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// The stories of a machine of its own.
-fn tell_standalone(choice: &runner::Choice, release: &str) -> ExitCode {
-    let is_wanted = stories::ALL.iter().any(|story| choice.wants(story.0));
+/// Stories of one machine of their own.
+fn tell_standalone(choice: &runner::Choice, release: &str, all: &[stories::Story]) -> ExitCode {
+    let is_wanted = all.iter().any(|story| choice.wants(story.0));
     if choice.lists() || !is_wanted {
-        return runner::run(choice, stories::ALL, |story| story.0, |_| Ok(()));
+        return runner::run(choice, all, |story| story.0, |_| Ok(()));
     }
     println!("booting Debian {release} in software emulation");
     // Every story runs on the same machine, which is expensive to boot; they run in their order.
     let vm = RefCell::new(vm::Vm::boot(release, vm::Purpose::Standalone));
     let code = runner::run(
         choice,
-        stories::ALL,
+        all,
         |story| story.0,
         |story| {
             let reported = catch_unwind(AssertUnwindSafe(|| story.1(&mut vm.borrow_mut())));

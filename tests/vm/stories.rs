@@ -8,7 +8,7 @@ use crate::vm::Vm;
 use crate::wait::wait_for;
 
 /// A story's name and what it does. They run in this order on one machine.
-type Story = (&'static str, fn(&mut Vm));
+pub type Story = (&'static str, fn(&mut Vm));
 
 /// Every story.
 pub const ALL: &[Story] = &[

@@ -19,11 +19,13 @@ const SCRIPT: Duration = Duration::from_secs(150);
 
 /// A running machine. Dropped, it is pulled from the mains.
 pub struct Vm {
-    name: String,
+    purpose: Purpose,
+    /// Where its kernel is.
+    system: PathBuf,
     qemu: Child,
     channel: BufReader<UnixStream>,
     directory: tempfile::TempDir,
-    _sockets: tempfile::TempDir,
+    sockets: tempfile::TempDir,
 }
 
 /// What a script inside came to.
@@ -92,59 +94,14 @@ impl Vm {
         assert!(made.success(), "the disk was not made");
         // A socket's path is at most 108 bytes long, and nothing says how deep the repository lies.
         let sockets = tempfile::tempdir().expect("a temporary directory");
-        let socket = sockets.path().join("channel");
-        let qemu = Command::new("qemu-system-x86_64")
-            .current_dir(directory.path())
-            .args([
-                "-machine",
-                "q35,accel=tcg",
-                "-cpu",
-                "max",
-                "-smp",
-                "2",
-                "-m",
-                "2G",
-            ])
-            .args([
-                "-nodefaults",
-                "-no-user-config",
-                "-display",
-                "none",
-                "-serial",
-                "file:console",
-            ])
-            .arg("-kernel")
-            .arg(system.join("kernel"))
-            .arg("-initrd")
-            .arg(system.join("initrd"))
-            .arg("-append")
-            .arg(format!(
-                "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.hostname={}",
-                purpose.name()
-            ))
-            .args(["-drive", "file=disk,format=raw,if=virtio,cache=unsafe"])
-            .args(["-device", "virtio-serial", "-chardev"])
-            .arg(format!(
-                "socket,id=channel,path={},server=on,wait=off",
-                socket.display()
-            ))
-            .args(["-device", "virtserialport,chardev=channel,name=gantry.channel"])
-            .arg("-netdev")
-            .arg(purpose.network())
-            .arg("-device")
-            .arg(format!("virtio-net-pci,netdev=net,mac={}", purpose.mac()))
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("qemu is installed");
-        let channel = wait_for("qemu to open the channel", Duration::from_secs(20), || {
-            UnixStream::connect(&socket).map_err(|error| error.to_string())
-        });
+        let (qemu, channel) = start(&system, directory.path(), sockets.path(), purpose);
         let mut vm = Vm {
-            name: purpose.name(),
+            purpose,
+            system,
             qemu,
-            channel: BufReader::new(channel),
+            channel,
             directory,
-            _sockets: sockets,
+            sockets,
         };
         vm.await_ready();
         vm
@@ -226,7 +183,7 @@ impl Vm {
     /// Waits until a pod is as asked, and returns it.
     #[track_caller]
     pub fn wait_pod(&mut self, name: &str, what: &str, asked: impl Fn(&Value) -> bool) -> Value {
-        let full = format!("{name}-{}", self.name);
+        let full = format!("{name}-{}", self.purpose.name());
         wait_for(
             &format!("pod {name} to be {what}"),
             Duration::from_secs(240),
@@ -249,6 +206,16 @@ impl Vm {
     pub fn reboot(&mut self) {
         self.send("systemctl reboot");
         // Shutting down and booting: the longest silence is the pods' that do not listen to SIGTERM.
+        self.await_ready();
+    }
+
+    /// Cuts the machine's power off, switches it on again, and waits until it is up. What its kernel had not written to the
+    /// disk is lost.
+    pub fn cut_power(&mut self) {
+        self.qemu.kill().expect("our own child");
+        self.qemu.wait().expect("our own child");
+        let (disk, sockets) = (self.directory.path(), self.sockets.path());
+        (self.qemu, self.channel) = start(&self.system, disk, sockets, self.purpose);
         self.await_ready();
     }
 
@@ -281,6 +248,65 @@ impl Vm {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
+}
+
+/// Switches a machine on whose disk is in `directory`: its process, and the channel into it.
+fn start(
+    system: &Path,
+    directory: &Path,
+    sockets: &Path,
+    purpose: Purpose,
+) -> (Child, BufReader<UnixStream>) {
+    let socket = sockets.join("channel");
+    // One of a former life would be taken for the new one.
+    let _ = std::fs::remove_file(&socket);
+    let qemu = Command::new("qemu-system-x86_64")
+        .current_dir(directory)
+        .args([
+            "-machine",
+            "q35,accel=tcg",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "2G",
+        ])
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-serial",
+            "file:console",
+        ])
+        .arg("-kernel")
+        .arg(system.join("kernel"))
+        .arg("-initrd")
+        .arg(system.join("initrd"))
+        .arg("-append")
+        .arg(format!(
+            "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.hostname={}",
+            purpose.name()
+        ))
+        .args(["-drive", "file=disk,format=raw,if=virtio,cache=unsafe"])
+        .args(["-device", "virtio-serial", "-chardev"])
+        .arg(format!(
+            "socket,id=channel,path={},server=on,wait=off",
+            socket.display()
+        ))
+        .args(["-device", "virtserialport,chardev=channel,name=gantry.channel"])
+        .arg("-netdev")
+        .arg(purpose.network())
+        .arg("-device")
+        .arg(format!("virtio-net-pci,netdev=net,mac={}", purpose.mac()))
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("qemu is installed");
+    let channel = wait_for("qemu to open the channel", Duration::from_secs(20), || {
+        UnixStream::connect(&socket).map_err(|error| error.to_string())
+    });
+    (qemu, BufReader::new(channel))
 }
 
 impl Drop for Vm {

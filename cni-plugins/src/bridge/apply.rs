@@ -57,7 +57,7 @@ pub fn connect(
     work: &Work,
     nets: &mut Nets,
 ) -> Result<CniResult, Error> {
-    let bridge = ensure_bridge(&mut nets.host, conf)?;
+    let bridge = ensure_bridge(&mut nets.host, conf, None)?;
     let pod_mac = match conf.mac.or(plan.mac) {
         Some(mac) => mac,
         // Drawn here, so that nobody needs to ask which one the kernel has drawn.
@@ -114,13 +114,7 @@ fn configure(
 ) -> Result<Option<Link>, Error> {
     let port = &ends.port;
     sysctl::prefer_new(&format!("net/ipv6/conf/{}/accept_ra", port.name), "0");
-    if conf.reflection == Reflection::Hairpin {
-        link::set_hairpin(&mut nets.host.0, port)?;
-    }
-    if conf.isolated {
-        link::isolate(&mut nets.host.0, port)?;
-    }
-    let gateway = join_vlans(conf, nets, bridge, port)?;
+    let gateway = set_up_port(conf, &mut nets.host, bridge, port)?;
     let at = gateway.as_ref().unwrap_or(bridge);
     if let (true, Some(mac)) = (conf.checks_senders, ends.pod.mac) {
         // Before the pod can send.
@@ -153,14 +147,26 @@ fn configure(
     Ok(gateway)
 }
 
-/// Puts the pod's port into its VLANs, and ensures the gateway in one of them.
-fn join_vlans(conf: &Conf, nets: &mut Nets, bridge: &Link, port: &Link) -> Result<Option<Link>, Error> {
+/// Makes the pod's port what the configuration says: whom it passes frames to, and which VLANs it is in. Ensures the
+/// gateway in one of them, and returns that if it is not the bridge.
+pub(super) fn set_up_port(
+    conf: &Conf,
+    host: &mut HostNet,
+    bridge: &Link,
+    port: &Link,
+) -> Result<Option<Link>, Error> {
+    if conf.reflection == Reflection::Hairpin {
+        link::set_hairpin(&mut host.0, port)?;
+    }
+    if conf.isolated {
+        link::isolate(&mut host.0, port)?;
+    }
     let Some(vlans) = &conf.vlans else {
         return Ok(None);
     };
-    gateway::put(&mut nets.host, port, &vlans.port, vlans.default)?;
+    gateway::put(host, port, &vlans.port, vlans.default)?;
     conf.gateway_vlan()
-        .map(|number| gateway::ensure_gateway(&mut nets.host, bridge, number, vlans.default))
+        .map(|number| gateway::ensure_gateway(host, bridge, number, vlans.default))
         .transpose()
 }
 
@@ -181,13 +187,18 @@ fn announcement(plan: &Plan, host: &mut HostNet, gateway: &Link) -> Announcement
     }
 }
 
-fn ensure_bridge(host: &mut HostNet, conf: &Conf) -> Result<Link, Error> {
+/// The bridge, which is made if it is missing, with the given hardware address or a new one.
+pub(super) fn ensure_bridge(host: &mut HostNet, conf: &Conf, mac: Option<Mac>) -> Result<Link, Error> {
     let name = conf.bridge.as_str();
     let found = match link::by_name(&mut host.0, name)? {
         Some(found) => found,
         None => {
             let mtu = conf.mtu.or(uplink_mtu(host)?);
-            match link::add_bridge(&mut host.0, name, random_mac()?, mtu) {
+            let mac = match mac {
+                Some(mac) => mac,
+                None => random_mac()?,
+            };
+            match link::add_bridge(&mut host.0, name, mac, mtu) {
                 Ok(()) => {
                     // Its address is random; duplicate address detection would keep the host from resolving its pods'
                     // addresses for a second or two after the first pod.
@@ -291,7 +302,12 @@ pub fn ensure_free(request: &Request, namespace: &File) -> Result<(), Error> {
 }
 
 /// Gives the bridge, or the gateway in a VLAN, the gateway's address. Another IPv4 address, or an overlapping IPv6 one, conflicts with it.
-fn ensure_address(host: &mut HostNet, bridge: &Link, wanted: IpNet, force: bool) -> Result<(), Error> {
+pub(super) fn ensure_address(
+    host: &mut HostNet,
+    bridge: &Link,
+    wanted: IpNet,
+    force: bool,
+) -> Result<(), Error> {
     let found = addr::list(&mut host.0, bridge, wanted.addr())?;
     if found.contains(&wanted) {
         return Ok(());

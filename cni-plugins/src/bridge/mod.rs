@@ -12,16 +12,17 @@ pub mod vlan;
 pub mod gateway;
 mod random;
 mod pod;
+mod restore;
 mod wait;
 
 use serde_json::Value;
 
+pub use restore::{is_whole, restore};
+
 use crate::bridge::apply::Nets;
 use crate::bridge::conf::{Conf, Ipam};
 use crate::bridge::included::Work;
-use crate::netlink::link::Mac;
 use crate::netlink::socket::Socket;
-use crate::owners::Claim;
 use crate::request::{Attachment, Request};
 use crate::types::{CniResult, Error};
 use crate::{host_local, ipam};
@@ -110,49 +111,6 @@ pub fn check(request: &Request) -> Result<(), Error> {
     }
     check::check(request, &conf, &result, &mut nets)?;
     included::check(request, &conf.included)
-}
-
-/// Sets the network's masquerading up again, and what else a flush of the firewall removes, for a pod that is connected.
-pub fn restore(request: &Request) -> Result<(), Error> {
-    let conf = conf::read(request)?;
-    let failures = [
-        restore_masquerading(request, &conf),
-        restore_check(request, &conf),
-        included::restore(request, &conf.included),
-    ];
-    first_of(failures.into_iter().filter_map(Result::err).collect())
-}
-
-fn restore_masquerading(request: &Request, conf: &Conf) -> Result<(), Error> {
-    if !conf.masquerade {
-        return Ok(());
-    }
-    let result = request.previous_result()?.unwrap_or_default();
-    let subnets: Vec<_> = result.ips.iter().map(|ip| ip.address.trunc()).collect();
-    Ok(masquerade::ensure(
-        &mut Socket::netfilter()?,
-        &request.network,
-        &subnets,
-    )?)
-}
-
-fn restore_check(request: &Request, conf: &Conf) -> Result<(), Error> {
-    let result = request.previous_result()?.unwrap_or_default();
-    let port = (0..plan::NAMES).map(|attempt| plan::host_end(request, attempt));
-    let port = port.into_iter().find(|name| {
-        let mut on_host = result.interfaces.iter().filter(|one| one.sandbox.is_empty());
-        on_host.any(|one| one.name == *name)
-    });
-    let mut in_pod = result.interfaces.iter().filter(|one| !one.sandbox.is_empty());
-    let mac = in_pod.find(|one| one.name == request.ifname).map(|one| &one.mac);
-    match (port, mac.and_then(|mac| Mac::parse(mac))) {
-        (Some(port), Some(mac)) if conf.checks_senders => {
-            let mut socket = Socket::netfilter()?;
-            // A port that a later pod has meanwhile stays that pod's.
-            Ok(senders::ensure(&mut socket, request, &port, mac, Claim::Present)?)
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Whether ADD could work.

@@ -275,6 +275,13 @@ pub fn set_mac(socket: &mut Socket, link: &Link, mac: Mac) -> Result<(), Netlink
     socket.execute(&format!("set the address of {} to {mac}", link.name), message)
 }
 
+/// Makes an interface a port of a bridge.
+pub fn set_master(socket: &mut Socket, port: &Link, bridge: &Link) -> Result<(), NetlinkError> {
+    let mut message = Message::new(libc::RTM_NEWLINK, 0, &info(port.index, 0, 0));
+    message.attr_u32(libc::IFLA_MASTER, bridge.index);
+    socket.execute(&format!("attach {} to {}", port.name, bridge.name), message)
+}
+
 /// Lets a bridge send packets back out of the port they came in by.
 pub fn set_hairpin(socket: &mut Socket, port: &Link) -> Result<(), NetlinkError> {
     set_port(socket, port, BRIDGE_PORT_HAIRPIN, "set hairpin mode on")

@@ -12,7 +12,7 @@ use super::{Observer, Reading, replace};
 use crate::cri::CriError;
 use crate::model::pod::PodUid;
 use crate::model::runtime::{ObservedImage, RuntimeState};
-use crate::observe::snapshot;
+use crate::observe::{log_numbers, snapshot};
 
 impl Observer {
     /// The runtime's conditions, and its version after it was away.
@@ -81,13 +81,18 @@ impl Observer {
         let directories = pod_directories(&self.settings.pods_dir);
         let found = directories.and_then(|mut uids| {
             uids.append(&mut self.settings.cgroups.pod_uids().map_err(std::io::Error::other)?);
-            Ok(uids)
+            let logs = log_numbers::directories(&self.settings.pod_logs_dir)?;
+            uids.extend(logs.keys().cloned());
+            Ok((uids, logs))
         });
         match found {
-            Ok(uids) => replace(&mut self.snapshot.leftovers, Arc::new(uids)),
+            Ok((uids, logs)) => {
+                let have_changed = replace(&mut self.snapshot.log_dirs, Arc::new(logs));
+                replace(&mut self.snapshot.leftovers, Arc::new(uids)) || have_changed
+            }
             // The known ones stay: forgetting leftovers would leave them on the node forever.
             Err(error) => {
-                tracing::warn!(%error, "cannot list the pods' directories or cgroups");
+                tracing::warn!(%error, "cannot list the pods' directories, logs or cgroups");
                 false
             }
         }

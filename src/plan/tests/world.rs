@@ -206,7 +206,18 @@ impl World {
         });
         let cgroups = self.cgroups.iter();
         let cgroups = cgroups.filter_map(|name| Some(name.0.last()?.strip_prefix("pod")?.to_owned()));
-        dirs.chain(cgroups).map(PodUid).collect()
+        let all = dirs.chain(cgroups).map(PodUid);
+        all.chain(self.log_dirs().into_keys()).collect()
+    }
+
+    /// The log directories, by the UIDs of their pods.
+    fn log_dirs(&self) -> BTreeMap<PodUid, PathBuf> {
+        let dirs = self.disk.iter().filter_map(|path| {
+            let name = path.strip_prefix(&self.policy.pod_logs_dir).ok()?.iter().next()?;
+            let (_, uid) = name.to_str()?.rsplit_once('_')?;
+            Some((PodUid(uid.to_owned()), self.policy.pod_logs_dir.join(name)))
+        });
+        dirs.collect()
     }
 
     /// The number of the next log of each container.
@@ -284,7 +295,9 @@ impl World {
         let Some(uid) = self.leftovers().into_iter().find(|uid| !known(uid)) else {
             return false;
         };
-        self.killed |= self.execute(gc::leftover(&uid, &self.policy), desired).is_none();
+        let logs = self.log_dirs().remove(&uid);
+        let plan = gc::leftover(&uid, logs.as_deref(), &self.policy);
+        self.killed |= self.execute(plan, desired).is_none();
         true
     }
 
@@ -514,7 +527,7 @@ impl World {
             Step::StopSandbox { id } => self.stop_sandbox(&id),
             Step::RemoveSandbox { id } => self.remove_sandbox(&id),
             Step::RemovePodDir { dir } => self.remove_dir(&dir),
-            Step::RemoveLogDir { dir } => {
+            Step::RemoveLogDir { dir, .. } => {
                 self.disk.retain(|path| !path.starts_with(&dir));
                 let dir = dir.to_string_lossy();
                 // State that is gone without a trace must not be relied on.

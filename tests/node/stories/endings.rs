@@ -127,6 +127,18 @@ pub fn a_container_that_was_removed_by_hand_is_counted_on(node: &mut Node) {
         std::fs::read_to_string(format!("{logs}/0.log")).unwrap_or_default(),
         first
     );
+    // Nobody has removed the link to the first log with its container; with the pod it goes.
+    node.remove("lost.yaml");
+    node.wait_gone("lost");
+    wait_for("no link to be left", SOON, || {
+        let entries = std::fs::read_dir("/var/log/containers").map_err(|error| error.to_string())?;
+        let left: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
 }
 
 pub fn a_manifest_that_is_made_again_restarts_its_pod(node: &mut Node) {

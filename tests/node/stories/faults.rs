@@ -216,3 +216,31 @@ pub fn broken_manifests_disturb_no_other_pod(node: &mut Node) {
         "reading them took {read} KiB of memory at its height"
     );
 }
+
+/// What was made for it before is found by its UID alone, the directory of its logs included.
+pub fn a_pod_that_ends_before_it_has_a_sandbox_leaves_nothing(node: &mut Node) {
+    const PLUGIN: &str = "/opt/cni/bin/bridge";
+    std::fs::rename(PLUGIN, "/opt/cni/bin/.bridge").expect("a private /opt");
+    std::fs::write(PLUGIN, "#!/bin/sh\nexec sleep 1000000\n").expect("a private /opt");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(PLUGIN, mode).expect("our own file");
+    node.start_agent();
+    node.manifest("early.yaml", &manifest::idle("early"));
+    let entries = |directory: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path().display().to_string()).collect()
+    };
+    let left = || [entries("/var/lib/kubelet/pods"), entries("/var/log/pods")].concat();
+    wait_for("the pod to have its directories", SOON, || match left() {
+        found if found.len() == 2 => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+    node.kill_agent();
+    node.remove("early.yaml");
+    std::fs::rename("/opt/cni/bin/.bridge", PLUGIN).expect("a private /opt");
+    node.start_agent();
+    wait_for("nothing of the pod to be left", SOON, || match left() {
+        found if found.is_empty() => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+}

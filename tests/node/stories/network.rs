@@ -182,6 +182,41 @@ pub fn the_loopback_s_guard_stands_whoever_flushes_rules(node: &mut Node) {
     assert!(is_there().is_err(), "makeIPTablesUtilChains: false keeps no rule");
 }
 
+pub fn a_bridge_that_another_program_takes_is_made_again(node: &mut Node) {
+    node.start_agent();
+    node.manifest("web.yaml", &manifest::web("web", "still connected"));
+    node.manifest("client.yaml", &manifest::idle("client"));
+    let pod = node.wait_running("web");
+    node.wait_running("client");
+    let address = format!("{}:8080", ip(&pod));
+    let url = format!("http://{address}/");
+    let taken: [&[&str]; 3] = [
+        &["link", "delete", "gantry0"],
+        &["link", "set", "gantry0", "down"],
+        &["address", "flush", "dev", "gantry0"],
+    ];
+    for how in taken {
+        run(&[&["ip"], how].concat());
+        wait_http(&address, "/", "still connected");
+        wait_for(&format!("the other pod to reach it after {how:?}"), SOON, || {
+            let fetched = node.gantry(&["exec", "client-node-1", "--", "wget", "-q", "-O", "-", &url]);
+            let said = String::from_utf8_lossy(&fetched.stdout).into_owned();
+            if said == "still connected\n" {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        });
+    }
+    // While no agent runs, too.
+    node.kill_agent();
+    run(&["ip", "link", "delete", "gantry0"]);
+    node.start_agent();
+    wait_http(&address, "/", "still connected");
+    let after = node.pod("web").expect("still reported");
+    assert_eq!(crate::node::container(&after, "main")["restartCount"], 0);
+}
+
 pub fn another_networks_configuration_is_respected(node: &mut Node) {
     let theirs = r#"{"cniVersion":"1.0.0","name":"theirs","plugins":[
         {"type":"bridge","bridge":"theirs0","isGateway":true,"ipMasq":true,
