@@ -31,6 +31,7 @@ mod images;
 mod join;
 mod lives;
 mod manifests;
+mod network_disks;
 mod nfs;
 mod numbers;
 mod probes;
