@@ -30,7 +30,7 @@ fn begin(vm: &mut Vm) {
         mkdir np/127.0.0.1:3260 lun/lun_1
         ln -s /sys/kernel/config/target/core/fileio_0/disk lun/lun_1/disk
         echo 1 >attrib/generate_node_acls; echo 1 >attrib/cache_dynamic_acls; echo 0 >attrib/demo_mode_write_protect
-        echo 1 >attrib/authentication; echo someone >auth/userid; echo a-long-password >auth/password
+        echo 1 >attrib/authentication; printf someone >auth/userid; printf a-long-password >auth/password
         echo 1 >enable",
     );
 }
