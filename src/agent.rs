@@ -267,6 +267,7 @@ fn act_context(
         at_work: Default::default(),
         mounts: Default::default(),
         local: Default::default(),
+        disks: Default::default(),
         users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, config.node.max_pods),
         network_cache: Default::default(),
         beginnings,

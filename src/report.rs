@@ -63,6 +63,8 @@ pub struct ReportInputs {
     pub measured: watch::Receiver<Arc<Measured>>,
     /// The volumes of drivers on the node.
     pub mounted: watch::Receiver<Arc<MountedVolumes>>,
+    /// The disks of storage networks on the node.
+    pub disks: watch::Receiver<Arc<MountedVolumes>>,
     /// The Node object from the API server.
     pub node: watch::Receiver<ApiNode>,
     /// The node's pod network, as far as this program provides it.
@@ -146,7 +148,7 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
             Ok(()) = inputs.desired.changed() => (false, None),
             Ok(()) = inputs.snapshot.changed() => (false, None),
             Ok(()) = inputs.memory.changed() => (false, None),
-            Ok(()) = changed_volumes(&mut inputs.mounted, &mut inputs.node) => (false, None),
+            Ok(()) = changed_volumes((&mut inputs.mounted, &mut inputs.disks), &mut inputs.node) => (false, None),
             Ok(()) = inputs.measured.changed() => (true, None),
             Ok(()) = inputs.network.changed() => (state.take_network(&inputs.network.borrow_and_update()), None),
             Ok(()) = inputs.addresses.changed() => (false, None),
@@ -190,11 +192,15 @@ pub async fn run(mut inputs: ReportInputs, facts: Facts, outputs: Outputs, cance
 
 /// Waits until what volumes are in use may have changed. Dropping it loses nothing.
 async fn changed_volumes(
-    mounted: &mut watch::Receiver<Arc<MountedVolumes>>,
+    (mounted, disks): (
+        &mut watch::Receiver<Arc<MountedVolumes>>,
+        &mut watch::Receiver<Arc<MountedVolumes>>,
+    ),
     node: &mut watch::Receiver<ApiNode>,
 ) -> Result<(), watch::error::RecvError> {
     tokio::select! {
         changed = mounted.changed() => changed,
+        changed = disks.changed() => changed,
         changed = node.changed() => changed,
     }
 }

@@ -22,6 +22,7 @@ use super::user_ranges::PodUsers;
 use super::volume::at_work::AtWork;
 use super::volume::csi::CsiVolumes;
 use super::volume::local::node_devices::NodeDevices;
+use super::volume::network_disk::node_disks::NodeDisks;
 use crate::ask::Names;
 use crate::cgroup::Cgroups;
 use crate::counters::Counters;
@@ -64,6 +65,8 @@ pub struct ActContext {
     pub mounts: MountTools,
     /// The turns of devices that are mounted for the node.
     pub local: NodeDevices,
+    /// The disks of storage networks that the node has.
+    pub disks: NodeDisks,
     /// The project IDs of emptyDirs.
     pub projects: ProjectIds,
     /// The IDs of pods with user namespaces.

@@ -9,6 +9,7 @@ use super::context::Work;
 use super::effect::Effect;
 use super::failure::{abandoned, all_done, failure};
 use super::files::{REMOVAL_PATIENCE, Whose};
+use super::volume::network_disk;
 use super::{mount, volume};
 use crate::disk::tree::{self, Mounts};
 use crate::disk::write::{self, Writing, remove_if_there};
@@ -66,6 +67,7 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
         None => return Err(abandoned(reason::pod::FAILED_KILL_POD)),
     }
     let has_local = local_volume::of_pod(pod).0.exists();
+    let has_disks = network_disk::release::has_disks(pod);
     unmounted(work, &dir, pod).await?;
     let projects = work.context.projects.clone();
     let users = work.context.users.clone();
@@ -78,6 +80,9 @@ pub(super) async fn remove(work: &Work<'_>, dir: PathBuf) -> Result<Effect, Step
     .await?;
     if has_local {
         work.context.local.left();
+    }
+    if has_disks {
+        work.context.disks.left();
     }
     Ok(Effect::PLAIN)
 }
@@ -97,6 +102,7 @@ async fn unmounted(work: &Work<'_>, dir: &Path, pod: &Path) -> Result<(), StepEr
             work.announced(reason, what, volume::nfs::release(work, pod))
                 .await,
             volume::local::release::release_devices(work, pod).await,
+            network_disk::release::release_devices(work, pod).await,
         ]
     };
     match work.unless_abandoned(unmounting).await {

@@ -106,6 +106,8 @@ impl Load {
                         | VolumeKind::Nfs(_)
                         | VolumeKind::Local(_)
                         | VolumeKind::LocalDevice(_)
+                        | VolumeKind::NetworkDisk(_)
+                        | VolumeKind::NetworkDiskDevice(_)
                 ) =>
             {
                 Load::Wait

@@ -6,8 +6,10 @@ mod bind;
 pub mod csi;
 mod device_files;
 mod directory;
+mod format;
 mod huge_pages;
 pub mod local;
+pub mod network_disk;
 pub(in crate::act) mod nfs;
 
 use std::fs;
@@ -38,6 +40,12 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
         VolumeKind::Local(volume) => return local::ensure(work, &request.called, &volume).await,
         VolumeKind::LocalDevice(device) => {
             return local::ensure_device(work, &request.called, &device).await;
+        }
+        VolumeKind::NetworkDisk(volume) => {
+            return network_disk::ensure(work, &request.called, &volume).await;
+        }
+        VolumeKind::NetworkDiskDevice(device) => {
+            return network_disk::ensure_device(work, &request.called, &device).await;
         }
         _ => {}
     }
@@ -93,6 +101,8 @@ fn place(kind: &VolumeKind) -> Option<(Whose, PathBuf)> {
         | VolumeKind::Exhausted { .. }
         | VolumeKind::Local(_)
         | VolumeKind::LocalDevice(_)
+        | VolumeKind::NetworkDisk(_)
+        | VolumeKind::NetworkDiskDevice(_)
         | VolumeKind::Nfs(_)
         | VolumeKind::Missing { .. } => None,
         VolumeKind::HostPath { path, .. } => Some((Whose::Host, path.clone())),
@@ -126,9 +136,12 @@ fn make(kind: &VolumeKind, projects: &ProjectIds) -> io::Result<()> {
         VolumeKind::Exhausted { message } | VolumeKind::Missing { message } => {
             Err(io::Error::other(message.clone()))
         }
-        VolumeKind::Csi(_) | VolumeKind::Local(_) | VolumeKind::LocalDevice(_) | VolumeKind::Nfs(_) => {
-            Err(io::Error::other("it is made with the help of programs"))
-        }
+        VolumeKind::Csi(_)
+        | VolumeKind::Local(_)
+        | VolumeKind::LocalDevice(_)
+        | VolumeKind::NetworkDisk(_)
+        | VolumeKind::NetworkDiskDevice(_)
+        | VolumeKind::Nfs(_) => Err(io::Error::other("it is made with the help of programs")),
     }
 }
 

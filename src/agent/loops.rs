@@ -72,7 +72,8 @@ struct Sent {
     beginnings: mpsc::UnboundedReceiver<StepStarted>,
     outcomes: mpsc::UnboundedReceiver<Executed>,
     enforcements: watch::Receiver<Enforcements>,
-    mounted: watch::Receiver<Arc<MountedVolumes>>,
+    /// The volumes of drivers, and the disks of storage networks.
+    mounted: [watch::Receiver<Arc<MountedVolumes>>; 2],
     image_news: mpsc::UnboundedReceiver<CollectionNews>,
     system_kills: mpsc::Receiver<SystemKill>,
 }
@@ -90,7 +91,8 @@ pub(super) fn spawn(
     let (image_news_in, image_news) = mpsc::unbounded_channel();
     let policy = Arc::new(parts.policy);
     let capacity = parts.machine.capacity(&parts.measured.nodefs);
-    let (mounted, left_volumes) = (parts.act.csi.mounted(), parts.act.csi.left());
+    let mounted = [parts.act.csi.mounted(), parts.act.disks.mounted()];
+    let left_volumes = parts.act.csi.left();
     let rooms = reconcile::Rooms {
         policy: policy.clone(),
         limits: NodeLimits::new(capacity, &parts.settings, parts.measured.pids_max),
@@ -172,6 +174,7 @@ fn spawn_report(
     facts: report::Facts,
     (health, counters): (&Health, &Arc<Counters>),
 ) {
+    let [mounted, disks] = sent.mounted;
     let inputs = report::ReportInputs {
         desired: values.desired.1.clone(),
         snapshot: values.snapshot.1.clone(),
@@ -180,7 +183,8 @@ fn spawn_report(
         outcomes: sent.outcomes,
         written: sent.written,
         measured: values.measured.1.clone(),
-        mounted: sent.mounted,
+        mounted,
+        disks,
         node: values.api_node.1.clone(),
         network: values.network.1.clone(),
         shutting_down: values.shutting_down.1.clone(),

@@ -17,10 +17,12 @@ use super::sources;
 use super::statistics::Statistics;
 use super::tasks::Tasks;
 use super::values::Values;
+use crate::act::ActContext;
 use crate::act::pull_records::PullRecords;
 use crate::act::requested_pull;
 use crate::act::volume::csi::{CsiVolumes, unstage};
 use crate::act::volume::local::release;
+use crate::act::volume::network_disk;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::cri::Runtime;
@@ -115,12 +117,7 @@ impl Wiring {
         );
         let unstaging = unstage::run(parts.act.csi.clone(), tasks.cancel.clone());
         tasks.spawn("unstaging of volumes", unstaging);
-        let (files, devices) = (parts.act.files.clone(), parts.act.local.clone());
-        let (root, cancel) = (config.paths.root.clone(), tasks.cancel.clone());
-        tasks.spawn(
-            "unmounting of local volumes",
-            release::run(files, devices, root, cancel),
-        );
+        spawn_releases(tasks, config, &parts.act);
         values.measured.0.send_replace(Arc::new(parts.measured.clone()));
         self.statistics.spawn(tasks, config, values, &parts);
         let runtime = parts.act.runtime.clone();
@@ -230,6 +227,27 @@ impl Wiring {
     pub async fn abort(self) {
         self.tasks.abort().await;
     }
+}
+
+/// Takes down what pods have left of the node's devices and of disks of storage networks.
+fn spawn_releases(tasks: &mut Tasks, config: &Config, act: &ActContext) {
+    let root = &config.paths.root;
+    let unmounting = release::run(
+        act.files.clone(),
+        act.local.clone(),
+        root.clone(),
+        tasks.cancel.clone(),
+    );
+    tasks.spawn("unmounting of local volumes", unmounting);
+    act.disks.find(root);
+    let releasing = network_disk::release::Releasing {
+        disks: act.disks.clone(),
+        files: act.files.clone(),
+        tools: act.mounts.clone(),
+        root: root.clone(),
+    };
+    let detaching = network_disk::release::run(releasing, tasks.cancel.clone());
+    tasks.spawn("detaching of disks", detaching);
 }
 
 /// Keeps the pull records.

@@ -21,6 +21,7 @@ use crate::act::pulls::Pulls;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::user_ranges::PodUsers;
+use crate::act::volume::network_disk::release::{self, Left, Releasing};
 use crate::act::{self, ActContext, kernel};
 use crate::agent;
 use crate::cgroup::Cgroups;
@@ -32,6 +33,7 @@ use crate::disk::write::remove_if_there;
 use crate::images::import;
 use crate::model::csi_request;
 use crate::model::local_volume;
+use crate::model::network_disk::DiskPlugin;
 use crate::model::node::{CgroupName, NodePolicy};
 use crate::model::object::Objects;
 use crate::model::pod::{PodName, PodUid};
@@ -82,6 +84,7 @@ pub async fn run(config: &Config) -> anyhow::Result<Summary> {
         // Without the network configuration the runtime could not take down the remaining pods; a second run needs it.
         return Ok(summary);
     }
+    detach_disks(config, &mut summary).await;
     remove_images(&runtime, &mut summary).await;
     let data_dir = Path::new(network::DATA_DIR);
     let removed = gantry_cni::cleanup::cleanup(conflist::NETWORK, conflist::BRIDGE, Some(data_dir));
@@ -178,6 +181,7 @@ fn act_context(config: &Config, runtime: &Runtime, cgroups: &Cgroups) -> ActCont
         at_work: Default::default(),
         mounts: Default::default(),
         local: Default::default(),
+        disks: Default::default(),
         users: PodUsers::of_machine(&config.paths.root, config.pods.ids_per_pod, 0),
         network_cache: Default::default(),
         beginnings: mpsc::unbounded_channel().0,
@@ -252,6 +256,31 @@ async fn remove_images(runtime: &Runtime, summary: &mut Summary) {
         summary.check(format!("the image {name}"), removed);
         // CRI removes an image by its id; a name that CRI did not know is removed here.
         summary.check(format!("the image {name}"), import::remove(&channel, &name).await);
+    }
+}
+
+/// Logs out of the targets of disks, and takes those from the node: no pod is there any more. `kubeadm reset` only unmounts
+/// them.
+async fn detach_disks(config: &Config, summary: &mut Summary) {
+    let releasing = Releasing {
+        disks: Default::default(),
+        files: Default::default(),
+        tools: Default::default(),
+        root: config.paths.root.clone(),
+    };
+    let result = match release::sweep(&releasing).await {
+        Left::Nothing => Ok(()),
+        Left::Busy => Err("some could not be detached, as the log says"),
+    };
+    summary.check("the disks of storage networks", result);
+    for plugin in DiskPlugin::ALL {
+        for dir in [
+            plugin.device_maps(&config.paths.root),
+            plugin.global_mounts(&config.paths.root),
+        ] {
+            // What is still in it stays.
+            let _ = std::fs::remove_dir(dir);
+        }
     }
 }
 

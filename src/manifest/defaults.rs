@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use crate::model::image_ref::ImageRef;
+use crate::model::iscsi::DEFAULT_INTERFACE;
 
 /// The default grace period, in seconds.
 const GRACE_SECONDS: i64 = 30;
@@ -143,6 +144,9 @@ fn apply_volume(volume: &mut Volume) {
     };
     if *volume == empty {
         volume.empty_dir = Some(EmptyDirVolumeSource::default());
+    }
+    if let Some(iscsi) = &mut volume.iscsi {
+        text(&mut iscsi.iscsi_interface, DEFAULT_INTERFACE);
     }
     if let Some(image) = &mut volume.image {
         pull_policy(&mut image.pull_policy, image.reference.as_deref());

@@ -48,6 +48,13 @@ pub(crate) fn csi_driver(name: &str) -> Complaint {
     })
 }
 
+/// The name of a file system: it becomes part of the name of the program that makes one. The API server takes any.
+pub(crate) fn file_system(name: &str) -> Complaint {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+    let right = !name.starts_with(['-', '.']) && name.chars().all(is_plain);
+    (!right).then(|| "is no name of a file system: use one like ext4 or xfs".to_owned())
+}
+
 fn is_label(label: &str) -> bool {
     let ends = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = label.as_bytes();

@@ -2,12 +2,12 @@
 //! the kubelet calls their type in its numbers. Pure.
 
 use super::csi::PLUGIN;
-use super::local_volume;
 use super::object::Objects;
 use super::object::lookup::Lookup;
 use super::persistent::{ClaimKey, PersistentSource};
-use super::pod::{Pod, VolumeSource};
+use super::pod::{Pod, Volume, VolumeSource};
 use super::reference;
+use super::{fc, iscsi, local_volume};
 
 /// The kubelet's name of volumes of NFS servers.
 const NFS: &str = "kubernetes.io/nfs";
@@ -36,12 +36,9 @@ pub fn claimed<'a>(pod: &'a Pod, objects: &'a Objects) -> Vec<Claimed<'a>> {
                 directory: &volume.name,
                 plugin: of_driver(&source.driver),
             }),
-            VolumeSource::Nfs { .. } => Some(Claimed {
-                volume: &volume.name,
-                claim: None,
-                directory: &volume.name,
-                plugin: NFS.to_owned(),
-            }),
+            VolumeSource::Nfs { .. } => Some(own(volume, NFS)),
+            VolumeSource::Iscsi { .. } => Some(own(volume, iscsi::PLUGIN)),
+            VolumeSource::Fc { .. } => Some(own(volume, fc::PLUGIN)),
             VolumeSource::Claim { claim, .. } => {
                 let key = reference::claim(pod, claim);
                 let Lookup::Found(found) = objects.claim(key.clone()) else {
@@ -55,6 +52,8 @@ pub fn claimed<'a>(pod: &'a Pod, objects: &'a Objects) -> Vec<Claimed<'a>> {
                     PersistentSource::HostPath { .. } => "kubernetes.io/host-path".to_owned(),
                     PersistentSource::Nfs(_) => NFS.to_owned(),
                     PersistentSource::Local { .. } => local_volume::PLUGIN.to_owned(),
+                    PersistentSource::Iscsi(_) => iscsi::PLUGIN.to_owned(),
+                    PersistentSource::Fc(_) => fc::PLUGIN.to_owned(),
                     PersistentSource::Csi(source) => of_driver(&source.driver),
                     PersistentSource::Unsupported(_) => return None,
                 };
@@ -71,6 +70,16 @@ pub fn claimed<'a>(pod: &'a Pod, objects: &'a Objects) -> Vec<Claimed<'a>> {
             | VolumeSource::Projected { .. } => None,
         })
         .collect()
+}
+
+/// One without a claim.
+fn own<'a>(volume: &'a Volume, plugin: &str) -> Claimed<'a> {
+    Claimed {
+        volume: &volume.name,
+        claim: None,
+        directory: &volume.name,
+        plugin: plugin.to_owned(),
+    }
 }
 
 fn of_driver(driver: &str) -> String {

@@ -138,12 +138,13 @@ pub struct TokenRequest {
     pub seconds: i64,
 }
 
-/// The key of a VolumeAttachment, and of the volume on this node.
+/// The key of a VolumeAttachment, and of the volume on this node; or of a volume that the attach/detach controller attaches
+/// by itself, without such an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttachmentKey {
-    /// The name of the driver.
+    /// The name of the driver; without one that of the plugin, in which there is a slash.
     pub driver: String,
-    /// What the driver calls the volume.
+    /// What the driver, or the plugin, calls the volume.
     pub handle: String,
     /// The name of the node.
     pub node: String,
@@ -158,8 +159,26 @@ impl AttachmentKey {
 
     /// The volume's name in the Node's status.
     pub fn volume(&self) -> String {
-        format!("{PLUGIN}/{}^{}", self.driver, self.handle)
+        reported_name(&self.driver, &self.handle)
     }
+
+    /// Whether there is a VolumeAttachment.
+    pub fn has_object(&self) -> bool {
+        !is_plugin(&self.driver)
+    }
+}
+
+/// A volume's name in the Node's status (`GetUniqueVolumeName` in `pkg/volume/util`).
+pub fn reported_name(driver: &str, handle: &str) -> String {
+    match is_plugin(driver) {
+        true => format!("{driver}/{handle}"),
+        false => format!("{PLUGIN}/{driver}^{handle}"),
+    }
+}
+
+/// No driver has a name with a slash.
+fn is_plugin(driver: &str) -> bool {
+    driver.contains('/')
 }
 
 /// What came of a VolumeAttachment.
@@ -208,6 +227,17 @@ mod tests {
             "csi-16bbe2737ed658c6d43bd2895f452060c29428c809372e4e05cad3b75625c28e"
         );
         assert_eq!(key.volume(), "kubernetes.io/csi/csi.gantry.local^fs1");
+        assert!(key.has_object());
+        let key = AttachmentKey {
+            driver: "kubernetes.io/iscsi".to_owned(),
+            handle: "192.0.2.7:iqn.2001-04.com.example:a:0".to_owned(),
+            node: "node-1".to_owned(),
+        };
+        assert_eq!(
+            key.volume(),
+            "kubernetes.io/iscsi/192.0.2.7:iqn.2001-04.com.example:a:0"
+        );
+        assert!(!key.has_object());
         assert_eq!(
             inline_handle("c8ec7a71-9eb1-4484-a8d8-87216b400104", "inline"),
             "csi-e0f07b6c91d80a613585cc4835b3d1f1351a831e91e9626347d4e47966404830"

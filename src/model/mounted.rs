@@ -1,17 +1,17 @@
-//! The volumes of drivers that are on the node.
+//! The volumes of drivers, and the disks of storage networks, that are on the node.
 
-use super::csi::PLUGIN;
+use super::csi::reported_name;
 
-/// All of them, by driver and handle.
+/// Those of one kind, by driver and handle.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MountedVolumes(pub Vec<MountedVolume>);
 
-/// A volume that is staged, or published for a pod, or may be.
+/// A volume that is staged, attached, or published for a pod, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountedVolume {
-    /// The name of the driver.
+    /// The name of the driver; without one that of the plugin.
     pub driver: String,
-    /// What the driver calls the volume.
+    /// What the driver, or the plugin, calls the volume.
     pub handle: String,
     /// Whether the control plane attaches it; `None`: not known, because a former agent mounted it.
     pub attaches: Option<bool>,
@@ -20,6 +20,6 @@ pub struct MountedVolume {
 impl MountedVolume {
     /// Its name in the Node's status.
     pub fn name(&self) -> String {
-        format!("{PLUGIN}/{}^{}", self.driver, self.handle)
+        reported_name(&self.driver, &self.handle)
     }
 }

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::csi::CsiSource;
+use super::fc::FcSource;
 use super::host_path::HostPathKind;
+use super::iscsi::IscsiSource;
 use super::nfs::NfsExport;
 use super::placement::Term;
 
@@ -112,6 +114,10 @@ pub enum PersistentSource {
     },
     /// `nfs`
     Nfs(NfsExport),
+    /// `iscsi`
+    Iscsi(Box<IscsiSource>),
+    /// `fc`
+    Fc(Box<FcSource>),
     /// `csi`
     Csi(Box<CsiSource>),
     /// A type that is not supported, by its name in `spec`.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::csi::{AttachmentKey, CsiDriver, CsiSource, SecretName};
+use super::fc;
+use super::iscsi::{self, IscsiSource};
 use super::object::certificate::{CertificateKey, CertificateRequest};
 use super::object::lookup::Lookup;
 use super::object::{Known, Object, ObjectKey, ObjectKind, Objects, Reference, TokenKey};
@@ -28,7 +30,12 @@ pub fn references(pod: &Pod) -> BTreeSet<Reference> {
                 all.extend(secret.map(|name| key(pod, ObjectKind::Secret, name)));
                 continue;
             }
+            VolumeSource::Iscsi { source, .. } => {
+                all.extend(disk_secret(pod, source));
+                continue;
+            }
             VolumeSource::EmptyDir { .. }
+            | VolumeSource::Fc { .. }
             | VolumeSource::HostPath { .. }
             | VolumeSource::Image { .. }
             | VolumeSource::Nfs { .. } => continue,
@@ -83,6 +90,7 @@ pub fn all_references<'a>(pod: &Pod, known: impl Fn(&Reference) -> Option<&'a Kn
                     continue;
                 };
                 let PersistentSource::Csi(source) = &volume.source else {
+                    all.extend(of_disk(pod, &volume.source));
                     continue;
                 };
                 all.extend(of_source(source));
@@ -120,6 +128,46 @@ fn of_source(source: &CsiSource) -> impl Iterator<Item = Reference> {
     driver.into_iter().chain(secrets)
 }
 
+/// The Secret and the attachment of a disk of a storage network.
+fn of_disk(pod: &Pod, source: &PersistentSource) -> Vec<Reference> {
+    let attachment = |plugin, handle| Reference::Attachment(disk_attachment(pod, plugin, handle));
+    match source {
+        PersistentSource::Iscsi(source) => {
+            let attachment = attachment(iscsi::PLUGIN, source.handle());
+            disk_secret(pod, source).into_iter().chain([attachment]).collect()
+        }
+        PersistentSource::Fc(source) => vec![attachment(fc::PLUGIN, source.handle())],
+        _ => Vec::new(),
+    }
+}
+
+/// The Secret with which a target is logged in to.
+fn disk_secret(pod: &Pod, source: &IscsiSource) -> Option<Reference> {
+    let name = source.needed_secret()?;
+    Some(secret(&secret_of_pod(pod, name)))
+}
+
+/// A Secret that a volume of the pod names: where no namespace is stated, it is the pod's.
+pub fn secret_of_pod(pod: &Pod, name: &SecretName) -> SecretName {
+    let namespace = match name.namespace.as_str() {
+        "" => pod.name.namespace.clone(),
+        own => own.to_owned(),
+    };
+    SecretName {
+        namespace,
+        name: name.name.clone(),
+    }
+}
+
+/// The key of the attachment of a disk to the pod's node, which the attach/detach controller attaches by itself.
+pub fn disk_attachment(pod: &Pod, plugin: &str, handle: String) -> AttachmentKey {
+    AttachmentKey {
+        driver: plugin.to_owned(),
+        handle,
+        node: node_of(pod),
+    }
+}
+
 /// The Secret that a volume names.
 fn secret(name: &SecretName) -> Reference {
     Reference::Object(ObjectKey {
@@ -134,14 +182,8 @@ pub fn attachment(pod: &Pod, source: &CsiSource) -> AttachmentKey {
     AttachmentKey {
         driver: source.driver.clone(),
         handle: source.handle.clone(),
-        node: node(pod),
+        node: node_of(pod),
     }
-}
-
-/// The name of the pod's node, as the API server has it.
-fn node(pod: &Pod) -> String {
-    let spec = pod.object.spec.as_ref();
-    spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default()
 }
 
 /// The key of a certificate that a volume of the pod holds.
@@ -150,9 +192,14 @@ pub fn certificate(pod: &Pod, request: &CertificateRequest) -> CertificateKey {
         pod: pod.name.clone(),
         uid: pod.uid.clone(),
         account: pod.service_account().to_owned(),
-        node: node(pod),
+        node: node_of(pod),
         request: request.clone(),
     }
+}
+
+fn node_of(pod: &Pod) -> String {
+    let spec = pod.object.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.clone()).unwrap_or_default()
 }
 
 /// The tokens of the pod that a driver asks for, in the order of its requests.

@@ -14,6 +14,7 @@ use super::env_file::EnvFileKey;
 use super::image_mount::ImageMount;
 use super::local_volume::{LocalDevice, LocalVolume};
 use super::memory_rules::MemoryProtection;
+use super::network_disk::{NetworkDiskDevice, NetworkDiskVolume};
 use super::nfs::NfsMount;
 use super::node::CgroupName;
 use super::object::Payload;
@@ -269,6 +270,10 @@ pub enum VolumeKind {
     LocalDevice(LocalDevice),
     /// A directory of an NFS server.
     Nfs(NfsMount),
+    /// A disk of a storage network.
+    NetworkDisk(Box<NetworkDiskVolume>),
+    /// The same, as a device.
+    NetworkDiskDevice(Box<NetworkDiskDevice>),
     /// A volume of a CSI driver.
     Csi(Box<CsiRequest>),
     /// A volume for which the node has no room: a pod of which nothing runs is rejected.

@@ -298,6 +298,10 @@ pub enum MountedPlugin {
     Local,
     /// The node: a directory of an NFS server.
     Nfs,
+    /// The node: a disk of an iSCSI target.
+    Iscsi,
+    /// The node: a disk of a Fibre Channel target.
+    Fc,
     /// A storage driver.
     Csi,
     /// The same, as a device.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::container::PullPolicy;
 use super::csi::InlineCsi;
+use super::fc::FcSource;
 use super::host_path::HostPathKind;
+use super::iscsi::IscsiSource;
 use super::nfs::NfsExport;
 use super::resources::Bytes;
 use super::value::{FileSource, Projection};
@@ -20,6 +22,8 @@ pub fn plugin(volume: &k8s_openapi::api::core::v1::Volume) -> &'static str {
         () if volume.empty_dir.is_some() => "kubernetes.io/empty-dir",
         () if volume.image.is_some() => "kubernetes.io/image",
         () if volume.nfs.is_some() => "kubernetes.io/nfs",
+        () if volume.iscsi.is_some() => super::iscsi::PLUGIN,
+        () if volume.fc.is_some() => super::fc::PLUGIN,
         () => "other",
     }
 }
@@ -63,6 +67,20 @@ pub enum VolumeSource {
     Nfs {
         /// Where it is.
         export: NfsExport,
+        /// `readOnly`
+        read_only: bool,
+    },
+    /// A disk of an iSCSI target.
+    Iscsi {
+        /// Which.
+        source: Box<IscsiSource>,
+        /// `readOnly`
+        read_only: bool,
+    },
+    /// A disk of a Fibre Channel target.
+    Fc {
+        /// Which.
+        source: Box<FcSource>,
         /// `readOnly`
         read_only: bool,
     },

@@ -47,6 +47,8 @@ pub enum Awaited {
     FileSystem,
     /// The server that has it: `host:/path`.
     Server(String),
+    /// The disk of a storage network that it is.
+    Disk(String),
     /// The device or directory of the node that it is.
     OfNode(PathBuf),
     /// Something about a storage driver.
@@ -64,6 +66,7 @@ impl Awaited {
         match self {
             Awaited::FileSystem => format!("the file system at {}", path.display()),
             Awaited::Server(source) => format!("the NFS server of {source}"),
+            Awaited::Disk(disk) => format!("the disk {disk}"),
             Awaited::OfNode(source) => format!("the device or directory {}", source.display()),
             Awaited::Driver { what, driver } => format!("{what} of driver {driver}"),
         }

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use super::content::Origin;
+use super::network_disk::{self, DiskSource};
 use super::{csi, local, nfs, placement};
+use crate::model::network_disk::DiskPlugin;
 use crate::model::object::lookup::Lookup;
 use crate::model::persistent::{Claim, PersistentSource, PersistentVolume};
 use crate::model::pod::{ClaimOrigin, Volume, VolumeSource};
@@ -26,6 +28,8 @@ impl Resolved<'_> {
             PersistentSource::HostPath { path, .. } => Ok(path.clone()),
             PersistentSource::Csi(_) => Ok(csi::places(origin).target(self.name)),
             PersistentSource::Nfs(_) => Ok(nfs::path(origin, self.name)),
+            PersistentSource::Iscsi(_) => Ok(network_disk::path(origin, DiskPlugin::Iscsi, self.name)),
+            PersistentSource::Fc(_) => Ok(network_disk::path(origin, DiskPlugin::Fc, self.name)),
             PersistentSource::Local { .. } | PersistentSource::Unsupported(_) => {
                 Ok(local::path(origin, self.name))
             }
@@ -47,6 +51,12 @@ impl Resolved<'_> {
                 Ok(csi::places(origin).device_link(self.name))
             }
             PersistentSource::Local { .. } if self.volume.is_block => Ok(local::link(origin, self.name)),
+            PersistentSource::Iscsi(_) if self.volume.is_block => {
+                Ok(network_disk::link(origin, DiskPlugin::Iscsi, self.name))
+            }
+            PersistentSource::Fc(_) if self.volume.is_block => {
+                Ok(network_disk::link(origin, DiskPlugin::Fc, self.name))
+            }
             _ => Err(format!("PersistentVolume {} is no device", self.name)),
         }
     }
@@ -173,12 +183,18 @@ fn of_source(origin: Origin<'_>, volume: &Volume, resolved: &Resolved<'_>, read_
         PersistentSource::Local { path, fs_type } => {
             local::kind(origin, place, (path, fs_type.as_deref()), read_only)
         }
+        PersistentSource::Iscsi(source) => {
+            network_disk::persistent(origin, place, DiskSource::Iscsi(source), read_only)
+        }
+        PersistentSource::Fc(source) => {
+            network_disk::persistent(origin, place, DiskSource::Fc(source), read_only)
+        }
         PersistentSource::Unsupported(source) => VolumeKind::Missing {
             message: set_up_failed(
                 &volume.name,
                 format!(
-                    "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath, local, nfs \
-                     or csi",
+                    "PersistentVolume {}: {source} is not supported by this version of gantry yet: use hostPath, local, nfs, \
+                     iscsi, fc or csi",
                     resolved.name
                 ),
             ),
@@ -186,7 +202,7 @@ fn of_source(origin: Origin<'_>, volume: &Volume, resolved: &Resolved<'_>, read_
         // Of these the kubelet has no devices, either.
         PersistentSource::HostPath { .. } | PersistentSource::Nfs(_) if resolved.volume.is_block => {
             failed(format!(
-                "PersistentVolume {} has volumeMode Block, which only volumes of type local or csi can have",
+                "PersistentVolume {} has volumeMode Block, which only volumes of type local, iscsi, fc or csi can have",
                 resolved.name
             ))
         }
@@ -359,9 +375,9 @@ mod tests {
             None"#]],
         );
         check(
-            with(PersistentSource::Unsupported("iscsi".to_owned())),
+            with(PersistentSource::Unsupported("rbd".to_owned())),
             expect![[r#"
-                Missing { message: "MountVolume.SetUp failed for volume \"v\" : PersistentVolume pv: iscsi is not supported by this version of gantry yet: use hostPath, local, nfs or csi" }
+                Missing { message: "MountVolume.SetUp failed for volume \"v\" : PersistentVolume pv: rbd is not supported by this version of gantry yet: use hostPath, local, nfs, iscsi, fc or csi" }
                 None"#]],
         );
     }

@@ -26,6 +26,7 @@ mod volume;
 mod claim;
 mod local;
 mod nfs;
+mod network_disk;
 mod mount_options;
 mod csi;
 mod expand;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::content::{FilesLeft, Origin};
+use super::network_disk::{self, DiskSource};
 use super::{cgroup, claim, csi, huge_pages, nfs};
 use crate::model::memory::PodMemory;
+use crate::model::network_disk::DiskPlugin;
 use crate::model::node::NodePolicy;
 use crate::model::pod::{Container, Medium, Pod, Volume, VolumeSource};
 use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed};
@@ -108,7 +110,10 @@ pub(super) fn is_read_only(pod: &Pod, name: &str) -> bool {
     let volume = pod.volumes.iter().find(|volume| volume.name == name);
     volume.is_some_and(|volume| match volume.source {
         VolumeSource::Projected { .. } | VolumeSource::Image { .. } => true,
-        VolumeSource::Claim { read_only, .. } | VolumeSource::Nfs { read_only, .. } => read_only,
+        VolumeSource::Claim { read_only, .. }
+        | VolumeSource::Nfs { read_only, .. }
+        | VolumeSource::Iscsi { read_only, .. }
+        | VolumeSource::Fc { read_only, .. } => read_only,
         // The driver publishes it so.
         VolumeSource::Csi(_) => false,
         VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } => false,
@@ -154,6 +159,8 @@ pub(super) fn host_path(origin: Origin<'_>, name: &str) -> Result<PathBuf, Strin
         VolumeSource::Claim { .. } => claim::resolve(origin, volume)?.path(origin)?,
         VolumeSource::Csi(_) => csi::places(origin).target(&volume.name),
         VolumeSource::Nfs { .. } => nfs::path(origin, &volume.name),
+        VolumeSource::Iscsi { .. } => network_disk::path(origin, DiskPlugin::Iscsi, &volume.name),
+        VolumeSource::Fc { .. } => network_disk::path(origin, DiskPlugin::Fc, &volume.name),
         VolumeSource::Image { .. } => {
             return Err(format!("volume {name:?} is an image, which has no path here"));
         }
@@ -189,6 +196,12 @@ fn kind(origin: Origin<'_>, volume: &Volume, left: &mut FilesLeft) -> Option<Vol
         VolumeSource::Claim { read_only, .. } => claim::kind(origin, volume, *read_only),
         VolumeSource::Csi(own) => csi::inline(origin, volume, own),
         VolumeSource::Nfs { export, read_only } => nfs::kind(origin, &volume.name, export, &[], *read_only),
+        VolumeSource::Iscsi { source, read_only } => {
+            network_disk::inline(origin, &volume.name, DiskSource::Iscsi(source), *read_only)
+        }
+        VolumeSource::Fc { source, read_only } => {
+            network_disk::inline(origin, &volume.name, DiskSource::Fc(source), *read_only)
+        }
         VolumeSource::HostPath { path, kind } => VolumeKind::HostPath {
             path: path.clone(),
             kind: *kind,

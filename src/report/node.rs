@@ -53,7 +53,8 @@ impl Loop {
     /// Takes which volumes are in use, whether the machine is shutting down, and what the node is short of. Answers whether
     /// any of it changed.
     pub(super) fn take_surroundings(&mut self, inputs: &mut ReportInputs, now: Timestamp) -> bool {
-        let mounted = inputs.mounted.borrow_and_update();
+        let mounted = [&mut inputs.mounted, &mut inputs.disks];
+        let mounted = mounted.map(|all| all.borrow_and_update().clone());
         let node = inputs.node.borrow_and_update();
         let other_volumes = self.volumes_in_use.take(&self.desired, &mounted, &node);
         let has_begun = self.take_shutdown(*inputs.shutting_down.borrow_and_update(), now);

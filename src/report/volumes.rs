@@ -15,7 +15,8 @@ pub(super) struct VolumesInUse {
     /// As in the Node's status.
     pub(super) names: Vec<String>,
     desired: Arc<Desired>,
-    mounted: Arc<MountedVolumes>,
+    /// Those of drivers, and the disks of storage networks.
+    mounted: [Arc<MountedVolumes>; 2],
     node: ApiNode,
 }
 
@@ -24,14 +25,16 @@ impl VolumesInUse {
     pub(super) fn take(
         &mut self,
         desired: &Arc<Desired>,
-        mounted: &Arc<MountedVolumes>,
+        mounted: &[Arc<MountedVolumes>; 2],
         node: &ApiNode,
     ) -> bool {
         let is_same_node = match (node, &self.node) {
             (ApiNode::Present(now), ApiNode::Present(then)) => Arc::ptr_eq(now, then),
             (now, then) => now == then,
         };
-        if is_same_node && Arc::ptr_eq(mounted, &self.mounted) && Arc::ptr_eq(desired, &self.desired) {
+        let mut both = mounted.iter().zip(&self.mounted);
+        let is_same_mounted = both.all(|(now, then)| Arc::ptr_eq(now, then));
+        if is_same_node && is_same_mounted && Arc::ptr_eq(desired, &self.desired) {
             return false;
         }
         let new = VolumesInUse {
@@ -46,7 +49,7 @@ impl VolumesInUse {
 }
 
 /// Those that pods want, until they are no longer mounted.
-fn in_use(desired: &Desired, mounted: &MountedVolumes, node: &ApiNode) -> Vec<String> {
+fn in_use(desired: &Desired, mounted: &[Arc<MountedVolumes>], node: &ApiNode) -> Vec<String> {
     let objects = desired.api.iter().flat_map(|set| set.objects.keys());
     let wanted = objects.filter_map(|key| match key {
         Reference::Attachment(key) => Some(key.volume()),
@@ -60,7 +63,7 @@ fn in_use(desired: &Desired, mounted: &MountedVolumes, node: &ApiNode) -> Vec<St
         ApiNode::Unknown | ApiNode::Absent => None,
     };
     let former = former.unwrap_or_default();
-    let mounted = mounted.0.iter().filter_map(|volume| {
+    let mounted = mounted.iter().flat_map(|all| &all.0).filter_map(|volume| {
         let name = volume.name();
         // Whether the control plane attaches what a former agent has mounted, that agent has reported.
         let attaches = volume.attaches.unwrap_or_else(|| former.contains(&name));
@@ -105,6 +108,7 @@ mod tests {
             mounted("former", None),
             mounted("unknown", None),
         ]);
+        let mounted = [Arc::new(mounted)];
         let node = serde_json::json!({"metadata": {"name": "n"}, "status": {
             "volumesInUse": ["kubernetes.io/csi/d^former", "kubernetes.io/csi/d^gone"],
         }});

@@ -52,6 +52,7 @@ impl Node {
             at_work: Default::default(),
             mounts: Default::default(),
             local: Default::default(),
+            disks: Default::default(),
             users: PodUsers::of_pool(at.root.path(), IdPool::whole(65_536)),
             network_cache: NetworkCache(at.root.path().join("cni-results")),
             beginnings: mpsc::unbounded_channel().0,

@@ -17,6 +17,7 @@ use gantry::act::pulls::{PullRate, Pulls};
 use gantry::act::registry::DockerConfig;
 use gantry::act::turn::Turns;
 use gantry::act::user_ranges::PodUsers;
+use gantry::act::volume::network_disk::node_disks::NodeDisks;
 use gantry::agent::wiring::Wiring;
 use gantry::agent::{Cluster, NodeParts, Storing};
 use gantry::cgroup;
@@ -83,6 +84,8 @@ pub(crate) struct Machine {
     pub files: FilePlaces,
     /// The programs that mount.
     pub mounts: MountTools,
+    /// The disks of storage networks, and where the kernel shows them.
+    pub disks: NodeDisks,
     /// How long the API server may be silent before what was stored is used.
     pub patience: Duration,
     /// Whether the kernel enforces AppArmor profiles.
@@ -177,6 +180,7 @@ impl Machine {
             verification: Some(Verification::default()),
             files: FilePlaces::default(),
             mounts: MountTools::default(),
+            disks: NodeDisks::default(),
             patience: Duration::from_millis(100),
             apparmor: true,
             stop_signals: false,
@@ -576,6 +580,7 @@ impl Agent {
             at_work: Default::default(),
             mounts: machine.mounts.clone(),
             local: Default::default(),
+            disks: machine.disks.clone(),
             users: PodUsers::of_pool(root, IdPool::whole(65_536)),
             network_cache: NetworkCache(root.join("cni-results")),
             beginnings: beginnings_in,

@@ -32,6 +32,7 @@ mod images;
 mod join;
 mod lives;
 mod manifests;
+mod network_disks;
 mod nfs;
 mod numbers;
 mod probes;

@@ -23,4 +23,6 @@ chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dp
     fstrim.timer systemd-networkd-wait-online.service getty@tty1.service
 # The story that needs the NFS server starts it.
 chroot "$root" systemctl --quiet disable nfs-server.service rpcbind.service rpcbind.socket nfs-client.target
+# Likewise the story that needs iscsid. The installation of the package makes a name for the initiator.
+chroot "$root" systemctl --quiet disable open-iscsi.service iscsid.socket iscsid.service
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*

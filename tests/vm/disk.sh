@@ -18,7 +18,7 @@ install -D -m 644 target/images/demo.tar -t "$root/var/lib/gantry/images"
 if [ "${3:-}" != fresh ]; then
     install -m 644 static-pods/*.yaml tests/vm/pods/{burn,hungry}.yaml -t "$root/etc/kubernetes/manifests"
     # For stories that begin with nothing.
-    install -m 644 target/images/demo.tar tests/vm/pods/{bomb,store,farewell,shared}.yaml -t "$root/root"
+    install -m 644 target/images/demo.tar tests/vm/pods/{bomb,store,farewell,shared,block}.yaml -t "$root/root"
     chroot "$root" systemctl --quiet enable gantry
     install -m 755 "$VLAN_STORIES" "$root/root/vlan-stories"
 fi

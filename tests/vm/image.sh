@@ -23,6 +23,8 @@ packages=systemd-sysv,dbus,udev,kmod,procps,iproute2,nftables,ca-certificates,cu
 packages+=,linux-image-cloud-amd64,containerd,runc,busybox-static
 # A server and a client of NFS, for the story of its volumes: a kernel in a namespace of the build machine may have neither.
 packages+=,nfs-kernel-server,nfs-common
+# An initiator of iSCSI, for the story of its volumes. The target is the kernel's.
+packages+=,open-iscsi
 echo "VM: making a Debian $release ($suite) system from packages, once"
 rm -rf "$out"
 mkdir -p "$out"

@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::control_plane::{ADMIN, ControlPlane, kubectl};
 use crate::joining;
-use crate::nfs;
 use crate::node::{SOON, here, ip, is_ready};
 use crate::objects::{condition, holds, name, spec, uid, web, workload};
 use crate::process::run;
 use crate::vm::{Purpose, Vm};
 use crate::wait::wait_for;
 use crate::world;
+use crate::{iscsi, nfs};
 
 /// The longest that the story may take: the machine boots twice in software emulation.
 const LIMIT: Duration = Duration::from_secs(1500);
@@ -58,6 +58,7 @@ pub fn inside(release: &str) -> ExitCode {
         starts_again_without_the_api_server(&mut vm, &mut plane, &pods);
         back_in_touch(&mut vm, &api, &pods);
         nfs::a_claim_is_mounted_with_the_options_of_its_volume(&mut vm, &api);
+        iscsi::a_claim_is_a_disk_of_a_target(&mut vm, &api);
         leaves(&mut vm, &api);
     }));
     if reported.is_err() {

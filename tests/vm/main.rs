@@ -16,6 +16,7 @@
 mod vm;
 mod stories;
 mod nfs;
+mod iscsi;
 mod quotas;
 mod power;
 mod shutdown;

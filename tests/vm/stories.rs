@@ -48,6 +48,10 @@ pub const ALL: &[Story] = &[
         crate::nfs::a_pod_writes_to_a_server_and_can_be_removed_when_that_is_gone,
     ),
     (
+        "two_pods_share_a_disk_of_a_target_and_the_last_one_logs_out",
+        crate::iscsi::two_pods_share_a_disk_of_a_target_and_the_last_one_logs_out,
+    ),
+    (
         "logind_allows_the_time_that_pods_are_to_have",
         crate::shutdown::logind_allows_the_time_that_pods_are_to_have,
     ),

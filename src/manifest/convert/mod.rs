@@ -6,11 +6,13 @@
 pub(super) mod ephemeral;
 pub(super) mod security;
 mod placement;
+mod network_disk;
 mod volume;
 mod resources;
 mod container;
 mod pod;
 
+pub(crate) use network_disk::{fc, iscsi, secret_name};
 pub(crate) use placement::node_terms;
 pub(crate) use pod::has_own_users;
 pub(super) use pod::pod;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use super::network_disk;
 use crate::manifest::field_value::{self, Use};
 use crate::manifest::path::{Faults, FieldPath};
 use crate::manifest::validate::resources::page_size;
@@ -55,7 +56,8 @@ pub(crate) fn projected(volume: &k8s::Volume, at: &FieldPath, faults: &mut Fault
     Some(made(Projection::Projected, own.default_mode, sources))
 }
 
-/// The volume, if it is backed by a claim, by a driver or by an NFS server. The claim of a generic ephemeral volume is named after the pod (KEP-1698).
+/// The volume, if it is backed by a claim, by a driver, by an NFS server or by a disk of a storage network. The claim of a generic
+/// ephemeral volume is named after the pod (KEP-1698).
 pub(crate) fn stored(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
     if let Some(own) = &volume.persistent_volume_claim {
         return Some(VolumeSource::Claim {
@@ -82,6 +84,18 @@ pub(crate) fn stored(volume: &k8s::Volume, pod: &str) -> Option<VolumeSource> {
                 server: own.server.clone(),
                 path: own.path.clone(),
             },
+            read_only: own.read_only.unwrap_or(false),
+        });
+    }
+    if let Some(own) = &volume.iscsi {
+        return Some(VolumeSource::Iscsi {
+            source: Box::new(network_disk::iscsi(own)),
+            read_only: own.read_only.unwrap_or(false),
+        });
+    }
+    if let Some(own) = &volume.fc {
+        return Some(VolumeSource::Fc {
+            source: Box::new(network_disk::fc(own)),
             read_only: own.read_only.unwrap_or(false),
         });
     }

@@ -459,7 +459,7 @@ spec:
             :12: spec.ephemeralContainers: cannot be in a manifest; they are added to a running pod through the API server: remove them
             :13: spec.runtimeClassName: refers to an API object, which a static pod cannot do: remove it
             :15: spec.volumes[0].persistentVolumeClaim: refers to an API object, which a static pod cannot do: use emptyDir or hostPath
-            :16: spec.volumes[1].iscsi: is not supported by this version of gantry yet: use emptyDir or hostPath
+            :16: spec.volumes[1].iscsi.iqn: "b" is no name of iSCSI: it has the form iqn.2001-04.com.example:name, eui. with 16 letters or digits, or naa. with 32
             :23: spec.containers[0].env[0].valueFrom.fileKeyRef.volumeName: referenced volume must be of type emptyDir
             :24: spec.containers[0].lifecycle.stopSignal: needs the feature gate ContainerStopSignals: set it to true in featureGates, or remove the signal and set it in the image
             :24: spec.containers[0].lifecycle.stopSignal: may not be set for containers with empty `spec.os.name`: set it to linux

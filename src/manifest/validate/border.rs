@@ -5,7 +5,7 @@
 use k8s_openapi::api::core::v1::{Container, KeyToPath, Pod, PodSpec, SeccompProfile, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::pod;
+use super::{network_disk, pod};
 use crate::manifest::convert::ephemeral;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
@@ -138,8 +138,8 @@ fn seccomp(profile: Option<&SeccompProfile>, at: &FieldPath, faults: &mut Faults
     }
 }
 
-fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
-    faults.complain(&at.field("name"), &volume.name, names::dns_label(&volume.name));
+/// What is on the node, of a driver, or of a storage network.
+fn place(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
     if let Some(host) = &volume.host_path {
         let is_right = host.path.starts_with('/') && !has_backsteps(&host.path);
         let complaint = (!is_right).then(|| "must be an absolute path without '..'".to_owned());
@@ -149,11 +149,17 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
         let at = at.field("csi").field("driver");
         faults.complain(&at, &own.driver, names::csi_driver(&own.driver));
     }
-    let items = |items: &Option<Vec<KeyToPath>>, at: &FieldPath, faults: &mut Faults| {
-        for (index, item) in items.iter().flatten().enumerate() {
-            file(&item.path, &at.field("items").index(index), faults);
-        }
-    };
+    if let Some(own) = &volume.iscsi {
+        network_disk::iscsi(own, &at.field("iscsi"), faults);
+    }
+    if let Some(own) = &volume.fc {
+        network_disk::fc(own, &at.field("fc"), faults);
+    }
+}
+
+fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
+    faults.complain(&at.field("name"), &volume.name, names::dns_label(&volume.name));
+    place(volume, at, faults);
     if let Some(own) = &volume.config_map {
         items(&own.items, &at.field("configMap"), faults);
     }
@@ -169,6 +175,13 @@ fn volume(volume: &Volume, at: &FieldPath, faults: &mut Faults) {
         );
     }
     projected(volume, at, faults);
+}
+
+/// The paths of the files of keys.
+fn items(items: &Option<Vec<KeyToPath>>, at: &FieldPath, faults: &mut Faults) {
+    for (index, item) in items.iter().flatten().enumerate() {
+        file(&item.path, &at.field("items").index(index), faults);
+    }
 }
 
 /// The paths of the files of a projected volume.

@@ -12,6 +12,7 @@ pub(super) mod sysctl;
 mod container;
 pub(super) mod metadata;
 mod placement;
+mod network_disk;
 mod volume;
 mod pod;
 pub(super) mod border;

@@ -242,6 +242,8 @@ const SUPPORTED: &[&str] = &[
     "csi",
     "image",
     "nfs",
+    "iscsi",
+    "fc",
 ];
 
 /// The volume types whose objects exist only in the API server.

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
     CSIVolumeSource, EmptyDirVolumeSource, HostPathVolumeSource, ImageVolumeSource, NFSVolumeSource, PodSpec,
 };
 
-use super::{projected, resources};
+use super::{network_disk, projected, resources};
 use crate::manifest::image::complaint;
 use crate::manifest::names;
 use crate::manifest::path::{Faults, FieldPath};
@@ -40,6 +40,8 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
             (volume.csi.is_some(), "csi"),
             (volume.image.is_some(), "image"),
             (volume.nfs.is_some(), "nfs"),
+            (volume.iscsi.is_some(), "iscsi"),
+            (volume.fc.is_some(), "fc"),
         ];
         let mut kinds = kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind);
         if let (Some(first), Some(second)) = (kinds.next(), kinds.next()) {
@@ -58,6 +60,12 @@ pub(crate) fn volumes(spec: &PodSpec, at: &FieldPath, faults: &mut Faults) {
         }
         if let Some(own) = &volume.nfs {
             nfs(own, &at.field("nfs"), faults);
+        }
+        if let Some(own) = &volume.iscsi {
+            network_disk::iscsi(own, &at.field("iscsi"), faults);
+        }
+        if let Some(own) = &volume.fc {
+            network_disk::fc(own, &at.field("fc"), faults);
         }
         if let Some(path) = &volume.host_path {
             host_path(path, &at.field("hostPath"), faults);

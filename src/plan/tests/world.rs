@@ -551,12 +551,16 @@ impl World {
                 VolumeKind::Local(volume) => {
                     self.disk.insert(volume.path);
                 }
+                VolumeKind::NetworkDisk(volume) => {
+                    self.disk.insert(volume.path);
+                }
                 VolumeKind::Nfs(nfs) => {
                     self.disk.insert(nfs.path);
                 }
                 VolumeKind::HostPath { .. }
                 | VolumeKind::Csi(_)
                 | VolumeKind::LocalDevice(_)
+                | VolumeKind::NetworkDiskDevice(_)
                 | VolumeKind::Exhausted { .. }
                 | VolumeKind::Missing { .. } => {}
             },

@@ -8,7 +8,7 @@
 //!   (`SetReady` in `pkg/volume/util`);
 //! - a volume of a driver: that of the directory in which the driver makes its mount point, and likewise where it is staged;
 //! - a device: that of the link in the pod's directory;
-//! - a `local` PersistentVolume, or a directory of an NFS server: that of the directory of all such volumes of the pod, which
+//! - a `local` PersistentVolume, a directory of an NFS server, or a disk of a storage network: that of the directory of all such volumes of the pod, which
 //!   are mounted together; one of them that is tried again makes all look younger. What is below its own mount cannot be seen.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,8 @@ use crate::model::volume_work::Staged;
 const CSI: &str = "kubernetes.io~csi";
 const LOCAL: &str = "kubernetes.io~local-volume";
 const NFS: &str = "kubernetes.io~nfs";
+const ISCSI: &str = "kubernetes.io~iscsi";
+const FC: &str = "kubernetes.io~fc";
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -104,7 +106,7 @@ fn of_pod(root: &Path, uid: &str, mounted: &BTreeSet<PathBuf>) -> BTreeMap<PathB
                     since: modified(&path),
                     of_driver: data(&path),
                 },
-                LOCAL | NFS => FoundVolume {
+                LOCAL | NFS | ISCSI | FC => FoundVolume {
                     is_made: mounted.contains(&path),
                     is_mount_point: mounted.contains(&path),
                     since: modified(&pod.join(&of_plugin)),
@@ -123,7 +125,7 @@ fn of_pod(root: &Path, uid: &str, mounted: &BTreeSet<PathBuf>) -> BTreeMap<PathB
             found.insert(within, volume);
         }
     }
-    for plugin in [CSI, LOCAL] {
+    for plugin in [CSI, LOCAL, ISCSI, FC] {
         let of_devices = Path::new("volumeDevices").join(plugin);
         for name in names(&pod.join(&of_devices)) {
             let within = of_devices.join(&name);

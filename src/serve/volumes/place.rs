@@ -37,6 +37,13 @@ impl Described {
         }
     }
 
+    fn writable_unless(self, read_only: Option<bool>) -> Described {
+        match read_only {
+            Some(true) => self,
+            _ => self.writable(),
+        }
+    }
+
     fn writable(self) -> Described {
         Described {
             is_read_only: false,
@@ -125,20 +132,23 @@ pub(super) fn describe(volume: &Volume, known: Option<(&Pod, &Objects)>) -> Desc
     }
     if let Some(csi) = &volume.csi {
         let place = Place::Driver(directory("csi", name));
-        let described = Described::new(&of_driver(&csi.driver), None, place);
-        return match csi.read_only {
-            Some(true) => described,
-            _ => described.writable(),
-        };
+        return Described::new(&of_driver(&csi.driver), None, place).writable_unless(csi.read_only);
+    }
+    if let Some(iscsi) = &volume.iscsi {
+        let source = format!("{}:{}:{}", iscsi.target_portal, iscsi.iqn, iscsi.lun);
+        let place = of_disk("iscsi", name, false);
+        return Described::new("iscsi", Some(&source), place).writable_unless(iscsi.read_only);
+    }
+    if let Some(fc) = &volume.fc {
+        let names = fc.target_wwns.iter().chain(&fc.wwids).flatten();
+        let source = names.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let place = of_disk("fc", name, false);
+        return Described::new("fc", Some(&source), place).writable_unless(fc.read_only);
     }
     if let Some(nfs) = &volume.nfs {
         let source = format!("{}:{}", nfs.server, nfs.path);
         let place = Place::MountPoint(directory("nfs", name));
-        let described = Described::new("nfs", Some(&source), place);
-        return match nfs.read_only {
-            Some(true) => described,
-            _ => described.writable(),
-        };
+        return Described::new("nfs", Some(&source), place).writable_unless(nfs.read_only);
     }
     if let Some(claim) = &volume.persistent_volume_claim {
         let is_read_only = claim.read_only == Some(true);
@@ -194,13 +204,12 @@ fn claimed(claim: &str, is_read_only: bool, known: Option<(&Pod, &Objects)>) -> 
     let (kind, place) = match &volume.source {
         PersistentSource::HostPath { path, .. } => ("hostPath".to_owned(), Place::Host(path.clone())),
         PersistentSource::Local { .. } => {
-            let place = match volume.is_block {
-                true => Place::Device(device("local-volume", name)),
-                false => Place::MountPoint(directory("local-volume", name)),
-            };
+            let place = of_disk("local-volume", name, volume.is_block);
             ("local".to_owned(), place)
         }
         PersistentSource::Nfs(_) => ("nfs".to_owned(), Place::MountPoint(directory("nfs", name))),
+        PersistentSource::Iscsi(_) => ("iscsi".to_owned(), of_disk("iscsi", name, volume.is_block)),
+        PersistentSource::Fc(_) => ("fc".to_owned(), of_disk("fc", name, volume.is_block)),
         PersistentSource::Csi(source) => {
             of = Some(Staged {
                 driver: source.driver.clone(),
@@ -220,6 +229,14 @@ fn claimed(claim: &str, is_read_only: bool, known: Option<(&Pod, &Objects)>) -> 
         place,
         is_read_only,
         of_driver: of,
+    }
+}
+
+/// Where a disk is that the node itself mounts or maps.
+fn of_disk(plugin: &str, name: &str, is_block: bool) -> Place {
+    match is_block {
+        true => Place::Device(device(plugin, name)),
+        false => Place::MountPoint(directory(plugin, name)),
     }
 }
 

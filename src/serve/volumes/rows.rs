@@ -316,6 +316,8 @@ fn usage(known: &Known<'_>, uid: &PodUid, directory: Option<&Path>) -> (Option<u
             () if parent.ends_with("volumeDevices/kubernetes.io~csi") => MountedPlugin::CsiDevice,
             () if parent.ends_with("volumes/kubernetes.io~local-volume") => MountedPlugin::Local,
             () if parent.ends_with("volumes/kubernetes.io~nfs") => MountedPlugin::Nfs,
+            () if parent.ends_with("volumes/kubernetes.io~iscsi") => MountedPlugin::Iscsi,
+            () if parent.ends_with("volumes/kubernetes.io~fc") => MountedPlugin::Fc,
             () => return None,
         };
         let name = directory.file_name()?.to_str()?;

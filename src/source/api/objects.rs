@@ -9,6 +9,7 @@ mod teller;
 mod of;
 mod watching;
 mod claims;
+mod disks;
 mod early;
 mod certificates;
 mod pem;

@@ -28,9 +28,11 @@ pub(super) struct Found {
 }
 
 /// What the node itself mounts, by the directories of the plugins.
-const OF_NODE: [(&str, MountedPlugin); 2] = [
+const OF_NODE: [(&str, MountedPlugin); 4] = [
     ("kubernetes.io~local-volume", MountedPlugin::Local),
     ("kubernetes.io~nfs", MountedPlugin::Nfs),
+    ("kubernetes.io~iscsi", MountedPlugin::Iscsi),
+    ("kubernetes.io~fc", MountedPlugin::Fc),
 ];
 
 /// The volumes of all pods below the node's directory.

@@ -1,13 +1,11 @@
 //! `local` PersistentVolumes (`pkg/volume/local`).
 //!
 //! - this file: a directory, or a device that has been mounted for the node, is mounted in the pod's directory;
-//! - `format`: a device is mounted for the node, after a file system was made on one that has none;
 //! - `device`: a device that containers have as one;
 //! - [`node_devices`]: who works on a device that is mounted for the node;
 //! - [`release`]: what nobody uses any more is taken down.
 
 mod device;
-mod format;
 pub mod node_devices;
 pub mod release;
 
@@ -18,7 +16,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use super::bind;
+use super::{bind, format};
 use crate::act::context::Work;
 use crate::act::effect::Effect;
 use crate::act::failure::{abandoned, failure};
@@ -79,7 +77,7 @@ async fn mounted(work: &Work<'_>, called: &str, volume: &LocalVolume) -> Result<
         Source::Device => {
             format::mount(work, volume)
                 .await
-                .map_err(|why| format!("MountVolume.MountDevice failed for volume {called:?} : {why}"))
+                .map_err(|why| mount_failed(called, volume, &why))
                 .map_err(|message| failure(FAILED_MOUNT, message))?;
             &volume.global
         }
@@ -97,8 +95,23 @@ fn look(source: &Path) -> io::Result<Source> {
     }
 }
 
-/// Mounts a directory in the pod's.
-async fn bound(work: &Work<'_>, called: &str, volume: &LocalVolume, from: &Path) -> Result<(), StepError> {
+fn mount_failed(called: &str, volume: &LocalVolume, why: &str) -> String {
+    format!(
+        "MountVolume.MountDevice failed for volume {called:?} : local: failed to mount device {} at {} (fstype: {}), error \
+         {why}",
+        volume.source.display(),
+        volume.global.display(),
+        volume.fs_type,
+    )
+}
+
+/// Mounts a directory in the pod's, with the volume's options.
+pub(in crate::act::volume) async fn bound(
+    work: &Work<'_>,
+    called: &str,
+    volume: &LocalVolume,
+    from: &Path,
+) -> Result<(), StepError> {
     let patience = match volume.group {
         Some(_) => bind::GROUP_PATIENCE,
         None => work.context.files.patience,

@@ -58,6 +58,13 @@ const EVERYTHING: &str = r#"{
     {"name": "raw", "persistentVolumeClaim": {"claimName": "b"}},
     {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}},
     {"name": "shared", "nfs": {"server": "nas", "path": "/a", "readOnly": true}},
+    {"name": "block", "iscsi": {
+      "targetPortal": "192.0.2.7", "portals": ["192.0.2.8:3261"], "iqn": "iqn.2001-04.com.example:disk", "lun": 3,
+      "iscsiInterface": "default", "initiatorName": "iqn.2001-04.com.example:node", "fsType": "ext4", "readOnly": true,
+      "chapAuthDiscovery": true, "chapAuthSession": true, "secretRef": {"name": "a"}
+    }},
+    {"name": "fibre", "fc": {"targetWWNs": ["50060e801049cfd1"], "lun": 2, "fsType": "ext4", "readOnly": true}},
+    {"name": "named", "fc": {"wwids": ["3600508b400105e21"]}},
     {"name": "driven", "csi": {
       "driver": "csi.example.com", "fsType": "ext4", "readOnly": true, "volumeAttributes": {"size": "small"},
       "nodePublishSecretRef": {"name": "a"}

@@ -596,14 +596,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("downwardAPI", Acts("plan/content.rs")),
             ("emptyDir", Acts("plan/volume.rs")),
             ("ephemeral", Acts("plan/claim.rs")),
-            (
-                "fc",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "fc": {}}]}"#,
-                    "spec.volumes[0].fc: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("fc", Acts("plan/network_disk.rs")),
             (
                 "flexVolume",
                 Refused(
@@ -646,14 +639,7 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ),
             ("hostPath", Enforces("plan/volume.rs")),
             ("image", Acts("plan/image_volume.rs")),
-            (
-                "iscsi",
-                Refused(
-                    r#"{"volumes": [{"name": "v", "iscsi": {"targetPortal": "a", "iqn": "b", "lun": 0}}]}"#,
-                    "spec.volumes[0].iscsi: is not supported by this version of gantry yet",
-                    YET,
-                ),
-            ),
+            ("iscsi", Acts("plan/network_disk.rs")),
             ("name", Acts("plan/volume.rs")),
             ("nfs", Acts("plan/nfs.rs")),
             ("persistentVolumeClaim", Acts("plan/claim.rs")),
@@ -744,6 +730,32 @@ pub(super) const TABLE: &[(&str, Fields)] = &[
             ("path", Acts("plan/nfs.rs")),
             ("readOnly", Acts("plan/nfs.rs")),
             ("server", Acts("plan/nfs.rs")),
+        ],
+    ),
+    (
+        "ISCSIVolumeSource",
+        &[
+            ("chapAuthDiscovery", Acts("plan/network_disk.rs")),
+            ("chapAuthSession", Acts("plan/network_disk.rs")),
+            ("fsType", Acts("plan/network_disk.rs")),
+            ("initiatorName", Acts("plan/network_disk.rs")),
+            ("iqn", Acts("plan/network_disk.rs")),
+            ("iscsiInterface", Acts("plan/network_disk.rs")),
+            ("lun", Acts("plan/network_disk.rs")),
+            ("portals", Acts("plan/network_disk.rs")),
+            ("readOnly", Acts("plan/network_disk.rs")),
+            ("secretRef", Acts("plan/network_disk.rs")),
+            ("targetPortal", Acts("plan/network_disk.rs")),
+        ],
+    ),
+    (
+        "FCVolumeSource",
+        &[
+            ("fsType", Acts("plan/network_disk.rs")),
+            ("lun", Acts("plan/network_disk.rs")),
+            ("readOnly", Acts("plan/network_disk.rs")),
+            ("targetWWNs", Acts("plan/network_disk.rs")),
+            ("wwids", Acts("plan/network_disk.rs")),
         ],
     ),
     (

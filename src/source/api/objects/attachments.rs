@@ -64,7 +64,10 @@ async fn wait(
         let mut wait = None;
         let mut lack = Lack::of_stage(stage);
         // One that cannot be attached is never listed; its VolumeAttachment says why.
-        if stage == Stage::Attached || stage == Stage::Reported && is_due {
+        if stage == Stage::Attached && !key.has_object() {
+            return Ok(Attachment::Attached(AttachedVolume::default()));
+        }
+        if key.has_object() && (stage == Stage::Attached || stage == Stage::Reported && is_due) {
             let client = surroundings.clients.borrow().clone();
             let api = kube::Api::<VolumeAttachment>::all(client);
             let mut is_early = false;

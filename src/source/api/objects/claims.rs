@@ -13,11 +13,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::disks;
 use super::early::{self, News};
 use super::teller::ValueSender;
 use crate::manifest::{convert, names};
 use crate::model::backoff::{self, Doubling};
-use crate::model::csi::{CsiSource, SecretName};
+use crate::model::csi::CsiSource;
 use crate::model::nfs::NfsExport;
 use crate::model::object::{Known, Object};
 use crate::model::persistent::{AccessMode, Claim, ClaimKey, PersistentSource, PersistentVolume};
@@ -199,6 +200,12 @@ pub fn of_volume(volume: k8s::PersistentVolume) -> Result<Object, String> {
 
 /// What it is.
 fn source(spec: &k8s::PersistentVolumeSpec) -> Result<PersistentSource, String> {
+    if let Some(own) = &spec.iscsi {
+        return disks::iscsi(own).map(|own| PersistentSource::Iscsi(Box::new(own)));
+    }
+    if let Some(own) = &spec.fc {
+        return disks::fc(own).map(|own| PersistentSource::Fc(Box::new(own)));
+    }
     Ok(match (&spec.host_path, &spec.local, &spec.csi, &spec.nfs) {
         (Some(own), ..) => PersistentSource::HostPath {
             path: path(&own.path)?,
@@ -217,15 +224,11 @@ fn source(spec: &k8s::PersistentVolumeSpec) -> Result<PersistentSource, String> 
     })
 }
 
-/// The name of a file system: it becomes a part of the name of the program that makes one.
 fn file_system(name: &str) -> Result<String, String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
-    if name.starts_with(['-', '.']) || !name.chars().all(is_plain) {
-        return Err(format!(
-            "fsType {name:?} is no name of a file system: use one like ext4 or xfs"
-        ));
+    match names::file_system(name) {
+        None => Ok(name.to_owned()),
+        Some(complaint) => Err(format!("fsType {name:?} {complaint}")),
     }
-    Ok(name.to_owned())
 }
 
 /// What is kept of `spec.csi`. The name of the driver becomes part of paths.
@@ -233,13 +236,7 @@ fn csi(own: &k8s::CSIPersistentVolumeSource) -> Result<CsiSource, String> {
     if let Some(complaint) = names::csi_driver(&own.driver) {
         return Err(format!("the driver {:?} {complaint}", own.driver));
     }
-    let secret = |own: &Option<k8s::SecretReference>| {
-        let own = own.as_ref()?;
-        Some(SecretName {
-            namespace: own.namespace.clone().unwrap_or_default(),
-            name: own.name.clone().unwrap_or_default(),
-        })
-    };
+    let secret = |own: &Option<k8s::SecretReference>| own.as_ref().map(convert::secret_name);
     Ok(CsiSource {
         driver: own.driver.clone(),
         handle: own.volume_handle.clone(),
@@ -321,9 +318,9 @@ mod tests {
             ]],
         );
         check_volume(
-            serde_json::json!({"iscsi": {"targetPortal": "s"}, "claimRef": {"uid": "u"}}),
+            serde_json::json!({"rbd": {"image": "s", "monitors": []}, "claimRef": {"uid": "u"}}),
             expect![[
-                r#"{"claim":"u","is_block":false,"affinity":null,"capacity":"","access":[],"mount_options":[],"source":{"Unsupported":"iscsi"}}"#
+                r#"{"claim":"u","is_block":false,"affinity":null,"capacity":"","access":[],"mount_options":[],"source":{"Unsupported":"rbd"}}"#
             ]],
         );
         check_volume(

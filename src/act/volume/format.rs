@@ -26,7 +26,7 @@ const ERRORS_LEFT: i32 = 4;
 /// How many bytes at the beginning and at the end of a device have the marks of file systems and partitions.
 const MARKS: u64 = 64 << 10;
 
-/// Mounts it unless it is mounted. The error is the kubelet's.
+/// Mounts it unless it is mounted. The error is the kubelet's, without what its plugin says before.
 pub(super) async fn mount(work: &Work<'_>, volume: &LocalVolume) -> Result<(), String> {
     let global = volume.global.clone();
     let prepare = move || {
@@ -44,12 +44,7 @@ pub(super) async fn mount(work: &Work<'_>, volume: &LocalVolume) -> Result<(), S
     let Err(why) = result else { return Ok(()) };
     let global = volume.global.clone();
     let _ = off_thread(move || fs::remove_dir(&global)).await;
-    Err(format!(
-        "local: failed to mount device {} at {} (fstype: {}), error {why}",
-        volume.source.display(),
-        volume.global.display(),
-        volume.fs_type,
-    ))
+    Err(why)
 }
 
 async fn formatted_and_mounted(work: &Work<'_>, volume: &LocalVolume) -> Result<(), String> {
