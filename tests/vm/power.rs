@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::node::is_ready;
+use crate::stories::Story;
 use crate::vm::Vm;
 use crate::wait::wait_for;
 
 /// Every story.
-pub const ALL: &[(&str, fn(&mut Vm))] = &[
+pub const ALL: &[Story] = &[
     (
         "power::the_power_fails_in_the_middle_of_thirty_starts",
         the_power_fails_in_the_middle_of_thirty_starts,

@@ -121,16 +121,19 @@ pub fn shims() -> BTreeMap<String, i32> {
     of_shims.collect()
 }
 
-/// The sandboxes of shims that containerd itself has forgotten: it was killed while it made or deleted them, and has no record
-/// of them any more, so that nobody can ask it to end them.
-pub fn orphaned_shims() -> BTreeSet<String> {
-    let shims = shims();
+/// What containerd has a record of. It is killed while it makes or deletes a sandbox, and then forgets the shim and the cgroup of
+/// that one: nobody can ask it to end them. The shim stays; the cgroup goes with its pod.
+pub fn recorded() -> BTreeSet<String> {
     let listed = crate::process::run(&["ctr", "--namespace", "k8s.io", "containers", "ls", "--quiet"]);
-    let listed: BTreeSet<&str> = listed.lines().collect();
-    shims
-        .into_keys()
-        .filter(|id| !listed.contains(id.as_str()))
-        .collect()
+    listed.lines().map(str::to_owned).collect()
+}
+
+/// The sandboxes of shims that containerd has forgotten.
+pub fn orphaned_shims() -> BTreeSet<String> {
+    // In this order: what is being made has its record first.
+    let shims = shims();
+    let recorded = recorded();
+    shims.into_keys().filter(|id| !recorded.contains(id)).collect()
 }
 
 /// Where something is mounted, in the order in which it was.

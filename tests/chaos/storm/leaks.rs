@@ -128,7 +128,7 @@ fn cgroups(known: &Known<'_>) -> Result<(), String> {
         hierarchies.entry(class).or_default().insert(uid);
         for below in names(&path)?.into_iter().filter(|name| path.join(name).is_dir()) {
             // Runtimes name the cgroups of containers by their IDs, and one of the agent's own may have another name.
-            if below.len() == 64 && !known.is_known(&below) {
+            if below.len() == 64 && !known.is_known(&below) && kernel::recorded().contains(&below) {
                 return Err(format!("the cgroup of no container: {}/{below}", path.display()));
             }
         }
