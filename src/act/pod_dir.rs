@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -136,14 +137,30 @@ fn remove_links_into(dir: &Path, links: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
+    let begins = links_begin(dir);
     for entry in entries {
-        let path = entry?.path();
+        let entry = entry?;
+        if !begins
+            .as_ref()
+            .is_none_or(|begins| entry.file_name().as_bytes().starts_with(begins.as_bytes()))
+        {
+            continue;
+        }
+        let path = entry.path();
         // What is no link leads nowhere.
         if fs::read_link(&path).is_ok_and(|target| target.starts_with(dir)) {
             remove_if_there(&path)?;
         }
     }
     Ok(())
+}
+
+/// With what the names of a pod's links begin, by the name of its log directory, so that those of all other pods are not
+/// read: `<namespace>_<name>_<uid>` and `<name>_<namespace>_<container>-<id>.log`, in none of whose parts is a `_`.
+fn links_begin(dir: &Path) -> Option<String> {
+    let mut parts = dir.file_name()?.to_str()?.splitn(3, '_');
+    let (namespace, name) = (parts.next()?, parts.next()?);
+    Some(format!("{name}_{namespace}_"))
 }
 
 /// Saves the pod's checkpoint.
@@ -207,6 +224,8 @@ mod tests {
         link("a_ns_main-gone.log", "ns_a_1/main/0.log");
         link("a_ns_main-there.log", "ns_a_1/main/1.log");
         link("other.log", "ns_a_12/main/0.log");
+        // Of another pod's name, which no agent makes.
+        link("b_ns_main-0.log", "ns_a_1/main/2.log");
         fs::write(links.join("file"), "").unwrap();
         remove_links_into(&logs.join("ns_a_1"), &links).unwrap();
         let left = fs::read_dir(&links)
@@ -214,7 +233,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name());
         let mut left: Vec<_> = left.collect();
         left.sort();
-        assert_eq!(left, ["file", "other.log"]);
+        assert_eq!(left, ["b_ns_main-0.log", "file", "other.log"]);
         remove_links_into(&logs.join("ns_a_1"), &links.join("missing")).unwrap();
     }
 
