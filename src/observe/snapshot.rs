@@ -85,10 +85,11 @@ pub(super) fn observed(
         }
     }
     for pod in name.uids.values_mut() {
+        // The newest first. The machine's clock may have been set back since an earlier one was created.
         pod.sandboxes
-            .sort_by(|a, b| (b.created, b.attempt, &b.id).cmp(&(a.created, a.attempt, &a.id)));
+            .sort_by(|a, b| (b.attempt, b.created, &b.id).cmp(&(a.attempt, a.created, &a.id)));
         pod.containers
-            .sort_by(|a, b| (b.created, b.restart_count, &b.id).cmp(&(a.created, a.restart_count, &a.id)));
+            .sort_by(|a, b| (b.restart_count, b.created, &b.id).cmp(&(a.restart_count, a.created, &a.id)));
         limit_messages(pod);
     }
     name
@@ -391,6 +392,34 @@ mod tests {
             "its address is not its own"
         );
         assert_eq!(got.uids.len(), 2);
+    }
+
+    /// Found by the simulation: the older instance was taken for the newest, and the one that ran was stopped as a stray.
+    #[test]
+    fn what_was_made_after_the_clock_was_set_back_is_the_newest() {
+        let second = |id: &str, created| {
+            let mut sandbox = raw_sandbox(id, "u1", created, true);
+            sandbox.metadata = Some(v1::PodSandboxMetadata {
+                attempt: 1,
+                ..Default::default()
+            });
+            sandbox
+        };
+        let mut names = by_name(
+            vec![raw_sandbox("s1", "u1", 900, false), second("s2", 600)],
+            vec![raw_container("c1", "u1"), raw_container("c2", "u1")],
+        );
+        let (_, listed) = names.pop_first().unwrap();
+        let instance = |id: &str| {
+            let (created, count) = if id == "c1" { (900, "0") } else { (600, "1") };
+            let mut status = exited("c", &[(RESTART_COUNT, count)]);
+            (status.id, status.created_at) = (id.to_owned(), created);
+            container((status, None), "s2".into(), String::new())
+        };
+        let got = observed(listed, |_| None, instance);
+        let pod = &got.uids[&PodUid("u1".into())];
+        assert_eq!(pod.sandboxes[0].id, "s2");
+        assert_eq!(pod.container("c").unwrap().id, "c2");
     }
 
     #[test]
