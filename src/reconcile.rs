@@ -291,6 +291,8 @@ impl Loop {
             let (uid, plan) = match &key {
                 // It is marked again when it is admitted or rejected.
                 Key::Pod(name) if self.decisions.is_undecided(name) => continue,
+                // It is marked again when it is known.
+                Key::Pod(name) if self.snapshot.unread.contains_key(name) => continue,
                 Key::Pod(name) => {
                     let planned = std::panic::catch_unwind(AssertUnwindSafe(|| self.plan_pod(name, now)));
                     // A panic caused by one pod must neither end the agent nor leave the pod unattended forever.

@@ -249,6 +249,8 @@ impl Loop {
         }
         names.extend(differing(&before.pods, &self.snapshot.pods).cloned());
         names.extend(differing(&old_memory.pods, &self.memory.pods).cloned());
+        let is_known = |name: &&PodName| !self.snapshot.unread.contains_key(*name);
+        names.extend(before.unread.keys().filter(is_known).cloned());
         let mut changed = false;
         for name in names {
             changed |= self.take_leaving(&name);
@@ -277,6 +279,7 @@ impl Loop {
         let wanted = self.desired.get(name).map(|pod| &pod.uid);
         let observed = self.snapshot.pods.get(name);
         let uids = observed.into_iter().flat_map(|observed| observed.uids.keys());
+        let uids = uids.chain(self.snapshot.unread.get(name).into_iter().flatten());
         let leaving: BTreeSet<PodUid> = uids.filter(|uid| Some(*uid) != wanted).cloned().collect();
         if leaving.is_empty() {
             return self.report.leaving.remove(name).is_some();
@@ -306,6 +309,10 @@ impl Loop {
 
     /// Recomputes one pod; returns whether its reported status changed.
     fn recompute_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
+        // What an agent before this one reported still stands.
+        if self.snapshot.unread.contains_key(name) {
+            return false;
+        }
         let Some(pod) = self.known_pod(name) else {
             return self.forget(name);
         };

@@ -24,6 +24,9 @@ pub struct Snapshot {
     pub runtime: RuntimeState,
     /// The observed state under each pod name, for every UID.
     pub pods: BTreeMap<PodName, Arc<ObservedName>>,
+    /// The UIDs that the runtime has under names of which nothing is known yet, because a status could not be read. What
+    /// concerns these pods waits: absence proves nothing.
+    pub unread: Arc<BTreeMap<PodName, BTreeSet<PodUid>>>,
     /// UIDs that have a directory in the pods directory, a log directory or a pod cgroup, read at each relist. They reveal
     /// leftovers of pods whose sandboxes are gone.
     pub leftovers: Arc<BTreeSet<PodUid>>,

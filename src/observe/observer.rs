@@ -2,7 +2,7 @@
 
 mod reads;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,7 +208,7 @@ impl Observer {
             changed |= self.read_logs(&reading);
         }
         self.read_pod_files(&mut changed);
-        let unread = self.apply(changes, &mut changed);
+        let unread = self.apply(changes, &mut changed, relist);
         if relist {
             self.forget_health();
             self.next_relist = now + self.relist_period();
@@ -263,7 +263,14 @@ impl Observer {
         })
     }
 
-    fn apply(&mut self, changes: Changes, changed: &mut bool) -> HashSet<PodName> {
+    fn apply(&mut self, changes: Changes, changed: &mut bool, relist: bool) -> HashSet<PodName> {
+        let waits = |name: &PodName| !relist && !changes.names.contains_key(name);
+        let mut unread = BTreeMap::clone(&self.snapshot.unread);
+        unread.retain(|name, _| waits(name));
+        let is_new = |(name, _): &(&PodName, _)| !self.snapshot.pods.contains_key(*name);
+        let new = changes.unread.iter().filter(is_new);
+        unread.extend(new.map(|(name, uids)| (name.clone(), uids.clone())));
+        *changed |= replace(&mut self.snapshot.unread, Arc::new(unread));
         for (name, observed) in changes.names {
             if let Some(before) = self.snapshot.pods.get(&name) {
                 self.pod_files.forget_gone(before, observed.as_deref());
@@ -281,7 +288,7 @@ impl Observer {
                 }
             }
         }
-        changes.unread
+        changes.unread.into_keys().collect()
     }
 
     /// Reads the checkpoints of the requested pods, as the work on them may have changed them.

@@ -27,6 +27,13 @@ pub(super) struct Listed {
 pub(super) type Fingerprint = Vec<(String, i32)>;
 
 impl Listed {
+    /// The UIDs that are listed.
+    pub(super) fn uids(&self) -> BTreeSet<PodUid> {
+        let sandboxes = self.sandboxes.iter().map(|(uid, _)| uid);
+        let containers = self.containers.iter().map(|(uid, _)| uid);
+        sandboxes.chain(containers).cloned().collect()
+    }
+
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let sandboxes = self.sandboxes.iter().map(|(_, s)| (s.id.clone(), s.state));
         let containers = self.containers.iter().map(|(_, c)| (c.id.clone(), c.state));

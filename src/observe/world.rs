@@ -3,7 +3,7 @@
 //! A list has ids and states; a status is requested only if a state is new. An ended container does not change any
 //! more, so its status is cached as long as the container exists.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -57,8 +57,9 @@ struct KnownContainer {
 pub(super) struct Changes {
     /// Names that changed or are gone.
     pub(super) names: BTreeMap<PodName, Option<Arc<ObservedName>>>,
-    /// Names that could not be read completely though the runtime answers; they stay as they were.
-    pub(super) unread: HashSet<PodName>,
+    /// Names that could not be read completely though the runtime answers, with the UIDs under them; they stay as they
+    /// were.
+    pub(super) unread: BTreeMap<PodName, BTreeSet<PodUid>>,
 }
 
 impl World {
@@ -187,7 +188,7 @@ impl World {
         let mut changes = Changes::default();
         for (name, (fingerprint, listed)) in changed {
             if fingerprint.iter().any(|(id, _)| failed.contains(id)) {
-                changes.unread.insert(name);
+                changes.unread.insert(name, listed.uids());
                 continue;
             }
             self.keep_only(&name, &listed);

@@ -149,6 +149,8 @@ impl Loop {
                 .extend(self.desired.pods().map(|pod| Key::Pod(pod.name.clone())));
             self.dirty.extend(new.pods.keys().cloned().map(Key::Pod));
         }
+        let were_unread = old.unread.keys().filter(|name| !new.unread.contains_key(*name));
+        self.dirty.extend(were_unread.cloned().map(Key::Pod));
         for name in differing(&old.pods, &new.pods) {
             let key = Key::Pod(name.clone());
             if let Some(work) = self.busy.get(&key).filter(|work| work.yields) {
@@ -167,7 +169,9 @@ impl Loop {
             let waiting = self.memory.pods.iter().filter(|(_, memory)| fails(memory));
             self.dirty.extend(waiting.map(|(name, _)| Key::Pod(name.clone())));
         }
-        if !Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) {
+        let are_same =
+            Arc::ptr_eq(&old.leftovers, &self.snapshot.leftovers) && old.unread == self.snapshot.unread;
+        if !are_same {
             self.mark_leftovers();
         }
         let are_images_new = !Arc::ptr_eq(&old.images, &self.snapshot.images);
@@ -201,10 +205,12 @@ impl Loop {
     pub(super) fn known_uids(&self) -> BTreeSet<&PodUid> {
         let desired = self.desired.pods().map(|pod| &pod.uid);
         let observed = self.snapshot.pods.values().flat_map(|name| name.uids.keys());
+        let unread = self.snapshot.unread.values().flatten();
         let remembered = self.memory.pods.values().map(|memory| &memory.uid);
         let unsupported = self.desired.all_held().map(|(_, uid)| uid);
         desired
             .chain(observed)
+            .chain(unread)
             .chain(remembered)
             .chain(unsupported)
             .collect()

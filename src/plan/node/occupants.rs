@@ -127,7 +127,9 @@ impl NodeView<'_> {
             Some(memory) => memory.ended.is_none(),
             None => {
                 let seen = self.seen(pod);
+                let unread = self.snapshot.unread.get(&pod.name);
                 seen.is_some_and(|seen| !seen.sandboxes.is_empty())
+                    || unread.is_some_and(|uids| uids.contains(&pod.uid))
             }
         }
     }

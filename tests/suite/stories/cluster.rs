@@ -1,8 +1,11 @@
 //! The machine is a node of an API server: its pods come from there, and their status is published there.
 
+use gantry::model::report::PodsReport;
 use serde_json::{Value, json};
+use tonic::Status;
 
-use crate::agent::{Machine, simple};
+use crate::agent::{Machine, is_ready, simple};
+use crate::pods::name;
 
 fn phase(object: &Value) -> &str {
     object["status"]["phase"].as_str().unwrap_or_default()
@@ -41,6 +44,34 @@ async fn a_pod_of_the_api_runs_and_others_conditions_stay() {
             .any(|condition| condition["type"] == "example.org/own")
     );
     assert!(conditions.iter().any(|condition| condition["type"] == "Ready"));
+}
+
+/// Found by the simulation: a pod that an earlier agent had started, and of which a status could not be read, was
+/// reported as failed and removed from the API server while it ran.
+#[tokio::test]
+async fn a_pod_that_cannot_be_read_after_a_start_is_not_taken_for_gone() {
+    let mut machine = Machine::joined().await;
+    machine.api().bind("web", "u1", "demo:1");
+    runs(&machine, "web").await;
+    machine.kill().await;
+    let patch = "PATCH /api/v1/namespaces/default/pods/web/status";
+    let patches = machine.api().count(patch);
+    machine
+        .fake
+        .fail("ContainerStatus", usize::MAX, Status::unknown("no task service"));
+    let asked = machine.fake.count("ContainerStatus");
+    machine.start().await;
+    machine.called("ContainerStatus", asked + 2).await;
+    assert_eq!(machine.fake.count("RunPodSandbox"), 1);
+    assert_eq!(machine.api().count(patch), patches);
+    let removal = "DELETE /api/v1/namespaces/default/pods/web";
+    assert_eq!(machine.api().count(removal), 0);
+    machine.fake.world().failures.clear();
+    let web = name("web");
+    let known = |report: &PodsReport| report.pods.get(&web).filter(|pod| is_ready(pod)).cloned();
+    machine.reported("the pod, when it can be read", known).await;
+    assert_eq!(machine.fake.count("RunPodSandbox"), 1);
+    assert_eq!(machine.api().count(removal), 0);
 }
 
 #[tokio::test]
