@@ -291,6 +291,10 @@ impl Loop {
     /// Recomputes one pod, as [`Self::recompute_pod`] does. A panic caused by one pod leaves the other statuses untouched
     /// and keeps the pod's last status.
     fn report_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
+        // Until it can be read, what an agent before this one reported stands.
+        if self.snapshot.unread.contains_key(name) {
+            return false;
+        }
         let former = self.report.pods.get(name).cloned();
         let changed = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let changed = self.recompute_pod(name, now);
@@ -309,10 +313,6 @@ impl Loop {
 
     /// Recomputes one pod; returns whether its reported status changed.
     fn recompute_pod(&mut self, name: &PodName, now: Timestamp) -> bool {
-        // What an agent before this one reported still stands.
-        if self.snapshot.unread.contains_key(name) {
-            return false;
-        }
         let Some(pod) = self.known_pod(name) else {
             return self.forget(name);
         };

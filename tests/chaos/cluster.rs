@@ -115,7 +115,7 @@ impl World for Cluster {
     }
 
     fn draws(&self, number: usize) -> From {
-        match self.can_change(From::Api) && number % 3 > 0 {
+        match self.can_change(From::Api) && !number.is_multiple_of(3) {
             true => From::Api,
             false => From::File,
         }

@@ -77,7 +77,8 @@ struct OfPod<'a> {
 impl OfPod<'_> {
     fn add_to(&self, settled: &mut Settled) -> Result<(), String> {
         let annotation = &self.object["metadata"]["annotations"]["storm/number"];
-        if *annotation != self.pod.number.to_string() {
+        let number = self.pod.number.to_string();
+        if annotation.as_str() != Some(number.as_str()) {
             return Err(format!(
                 "it is number {annotation}, wanted is {}",
                 self.pod.number

@@ -30,6 +30,9 @@ pub struct Fault<W> {
     pub inflict: fn(&mut Storm<W>) -> Inflicted<W>,
 }
 
+/// What is done to the storm's node once, later.
+type Later<W> = Box<dyn FnOnce(&mut Storm<W>)>;
+
 /// A fault that was inflicted.
 pub struct Inflicted<W> {
     /// What was hit.
@@ -37,9 +40,9 @@ pub struct Inflicted<W> {
     /// Whom it may have harmed.
     pub harm: Harm,
     /// Gives back what was taken away; then the node has to come to rest.
-    pub heal: Box<dyn FnOnce(&mut Storm<W>)>,
+    pub heal: Later<W>,
     /// Ends what the node has to come to rest beside.
-    pub end: Box<dyn FnOnce(&mut Storm<W>)>,
+    pub end: Later<W>,
 }
 
 /// Which containers may be others than before. All others must be the same.
