@@ -401,6 +401,10 @@ fn objects_for(pod: &Pod) -> Objects {
             content: "t".into(),
             expires: jiff::Timestamp::MAX,
         }),
+        Reference::Certificate(_) => Object::Certificate(kinds::PodCertificate {
+            key: "key".into(),
+            chain: "chain".into(),
+        }),
         Reference::RuntimeClass(_) => Object::RuntimeClass(kinds::RuntimeClass {
             handler: "runsc".to_owned(),
         }),
