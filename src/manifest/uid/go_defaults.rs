@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::image_ref::ImageRef;
+use crate::model::iscsi::DEFAULT_INTERFACE;
 
 type Object = Map<String, Value>;
 
@@ -198,6 +199,9 @@ fn volume_defaults(volume: &mut Object) {
     }
     within(volume, "image", |image| {
         default_pull_policy(image, "reference", "pullPolicy");
+    });
+    within(volume, "iscsi", |volume| {
+        default_text(volume, "iscsiInterface", DEFAULT_INTERFACE);
     });
     within(volume, "hostPath", |volume| default(volume, "type", "".into()));
     within(volume, "downwardAPI", fields_of_files);
