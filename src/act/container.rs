@@ -28,8 +28,9 @@ use crate::model::stop_signal::StopSignal;
 
 /// The least grace period that remains for a container after its hook, however long that took.
 const LEAST_GRACE: Duration = Duration::from_secs(2);
-/// The maximum length of a file name on ext4 and all other common file systems.
-const MAX_FILE_NAME: usize = 255;
+/// The most bytes of the name of a link to a log, without its `.log`: a file name on ext4 and all other common file systems
+/// has 255 at most. What is longer is cut.
+pub(super) const LONGEST_LINK: usize = 255 - ".log".len();
 
 /// A container to stop.
 pub(super) struct Stop<'a> {
@@ -325,7 +326,7 @@ fn make_termination_file(path: &Path) -> io::Result<()> {
 fn link_path(prefix: &Path, id: &str) -> PathBuf {
     let name = prefix.file_name().unwrap_or_default().to_string_lossy();
     let mut name = format!("{name}-{id}");
-    name.truncate(MAX_FILE_NAME - ".log".len());
+    name.truncate(LONGEST_LINK);
     prefix.with_file_name(name + ".log")
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::container::LONGEST_LINK;
 use super::context::Work;
 use super::effect::Effect;
 use super::failure::{abandoned, all_done, failure};
@@ -140,10 +141,8 @@ fn remove_links_into(dir: &Path, links: &Path) -> io::Result<()> {
     let begins = links_begin(dir);
     for entry in entries {
         let entry = entry?;
-        if !begins
-            .as_ref()
-            .is_none_or(|begins| entry.file_name().as_bytes().starts_with(begins.as_bytes()))
-        {
+        let is_other = |begins: &Vec<u8>| !entry.file_name().as_bytes().starts_with(begins);
+        if begins.as_ref().is_some_and(is_other) {
             continue;
         }
         let path = entry.path();
@@ -157,10 +156,12 @@ fn remove_links_into(dir: &Path, links: &Path) -> io::Result<()> {
 
 /// With what the names of a pod's links begin, by the name of its log directory, so that those of all other pods are not
 /// read: `<namespace>_<name>_<uid>` and `<name>_<namespace>_<container>-<id>.log`, in none of whose parts is a `_`.
-fn links_begin(dir: &Path) -> Option<String> {
+fn links_begin(dir: &Path) -> Option<Vec<u8>> {
     let mut parts = dir.file_name()?.to_str()?.splitn(3, '_');
     let (namespace, name) = (parts.next()?, parts.next()?);
-    Some(format!("{name}_{namespace}_"))
+    let mut begins = format!("{name}_{namespace}_").into_bytes();
+    begins.truncate(LONGEST_LINK);
+    Some(begins)
 }
 
 /// Saves the pod's checkpoint.
@@ -235,6 +236,19 @@ mod tests {
         left.sort();
         assert_eq!(left, ["b_ns_main-0.log", "file", "other.log"]);
         remove_links_into(&logs.join("ns_a_1"), &links.join("missing")).unwrap();
+    }
+
+    #[test]
+    fn links_of_long_names_are_removed_too() {
+        let root = tempfile::tempdir().unwrap();
+        let (pod, links) = ("p".repeat(240), root.path().join("links"));
+        let logs = root.path().join(format!("namespace-x_{pod}_1"));
+        fs::create_dir(&links).unwrap();
+        let name = &format!("{pod}_namespace-x_main-0")[..LONGEST_LINK];
+        assert!(name.ends_with("_namespace-"), "the link's name is cut: {name}");
+        std::os::unix::fs::symlink(logs.join("main/0.log"), links.join(format!("{name}.log"))).unwrap();
+        remove_links_into(&logs, &links).unwrap();
+        assert_eq!(fs::read_dir(&links).unwrap().count(), 0);
     }
 
     #[test]
