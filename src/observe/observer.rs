@@ -204,7 +204,7 @@ impl Observer {
         changed |= images.is_some_and(|images| replace(&mut self.snapshot.images, Arc::new(images)));
         changed |= relist && replace(&mut self.snapshot.listed, true);
         if relist || !self.waiting.is_empty() {
-            changed |= self.read_leftovers();
+            changed |= self.read_leftovers(&reading);
             changed |= self.read_logs(&reading);
         }
         self.read_pod_files(&mut changed);

@@ -1,7 +1,7 @@
 //! What a pass reads beside the pods: the runtime's conditions, its images, what is left of pods, and logs.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
@@ -77,17 +77,20 @@ impl Observer {
         }
     }
 
-    pub(super) fn read_leftovers(&mut self) -> bool {
+    pub(super) fn read_leftovers(&mut self, reading: &Reading) -> bool {
         let directories = pod_directories(&self.settings.pods_dir);
         let found = directories.and_then(|mut uids| {
             uids.append(&mut self.settings.cgroups.pod_uids().map_err(std::io::Error::other)?);
-            let logs = log_numbers::directories(&self.settings.pod_logs_dir)?;
+            let logs = match reading {
+                Reading::Everything => Arc::new(log_numbers::directories(&self.settings.pod_logs_dir)?),
+                Reading::Names(_) => self.log_dirs_left(),
+            };
             uids.extend(logs.keys().cloned());
             Ok((uids, logs))
         });
         match found {
             Ok((uids, logs)) => {
-                let have_changed = replace(&mut self.snapshot.log_dirs, Arc::new(logs));
+                let have_changed = replace(&mut self.snapshot.log_dirs, logs);
                 replace(&mut self.snapshot.leftovers, Arc::new(uids)) || have_changed
             }
             // The known ones stay: forgetting leftovers would leave them on the node forever.
@@ -96,6 +99,18 @@ impl Observer {
                 false
             }
         }
+    }
+
+    /// The log directories without those that the work on a pod has removed. Those of other pods are listed with everything
+    /// else.
+    fn log_dirs_left(&self) -> Arc<BTreeMap<PodUid, PathBuf>> {
+        let mut left = Arc::clone(&self.snapshot.log_dirs);
+        for request in &self.waiting {
+            if left.get(&request.uid).is_some_and(|dir| !dir.exists()) {
+                Arc::make_mut(&mut left).remove(&request.uid);
+            }
+        }
+        left
     }
 
     pub(super) fn read_logs(&mut self, reading: &Reading) -> bool {
