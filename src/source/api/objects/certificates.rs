@@ -93,7 +93,7 @@ async fn keep_renewed(
     while !has_ended(&key.pod, &key.uid, &context.objects) {
         // Whichever is dropped: an unanswered request of a lost task ends by itself, and what was logged is noted.
         let answer = tokio::select! {
-            answer = issue(key, context) => answer,
+            answer = issue(key, context, &news) => answer,
             ended = tell_of_delay(key, standing.as_mut(), to) => match ended? {},
         };
         match answer {
@@ -110,9 +110,6 @@ async fn keep_renewed(
                 to.send_value(Some(Known::Unread(why.into())))?;
                 return Ok(());
             }
-            Err(_) if standing.is_none() && news.travels(Instant::now()) => {
-                tokio::time::sleep(early::ASK_AGAIN).await;
-            }
             Err(why) => {
                 let signer = &key.request.signer;
                 tracing::warn!(pod = %key.pod, signer, why, "cannot get a certificate for the pod; retrying");
@@ -128,13 +125,24 @@ async fn keep_renewed(
 }
 
 /// Requests a certificate and waits for the signer's answer. `Err`: there is none, for this reason.
-async fn issue(key: &CertificateKey, context: &mut CertificateContext) -> Result<Answer, String> {
+async fn issue(
+    key: &CertificateKey,
+    context: &mut CertificateContext,
+    news: &News,
+) -> Result<Answer, String> {
     let node_uid = node_uid(&mut context.node).await;
-    let own = PodKey::generate(&key.request.key_type)?;
-    let name = {
-        let _turn = context.at_once.acquire().await;
-        let client = context.clients.borrow().clone();
-        request::send(key, &node_uid, &own, client).await?
+    let (own, name) = loop {
+        let own = PodKey::generate(&key.request.key_type)?;
+        let sent = {
+            let _turn = context.at_once.acquire().await;
+            let client = context.clients.borrow().clone();
+            request::send(key, &node_uid, &own, client).await
+        };
+        match sent {
+            Ok(name) => break (own, name),
+            Err(_) if news.travels(Instant::now()) => tokio::time::sleep(early::ASK_AGAIN).await,
+            Err(why) => return Err(why),
+        }
     };
     // The Node authorizer lets a node watch the requests of its own pods.
     let selected = format!("metadata.name={name},spec.nodeName={}", key.node);
