@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod agent;
+pub mod announced;
 pub mod ask;
 pub mod bulkhead;
 pub mod cgroup;

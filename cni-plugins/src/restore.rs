@@ -1,6 +1,7 @@
 //! Makes the rules of connected pods again when another program has flushed them (`nft flush ruleset`, a firewall that
-//! starts), and connects them to their bridge again when that was removed. Which pods there are, and how they were connected, is in the records that runtimes keep of each attachment
-//! (libcni/api.go `cachedInfo`), until they have disconnected it. Called by the agent, by no plugin.
+//! starts), and connects them to their bridge again when that was removed. Which pods there are, and how they were connected,
+//! is in the records that runtimes keep of each attachment (libcni/api.go `cachedInfo`), until they have disconnected it. Called
+//! by the agent, by no plugin.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,8 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::netlink::link;
+use crate::netlink::socket::Socket;
 use crate::request::{Request, Subject};
-use crate::types::Error;
+use crate::types::{CniResult, Error};
 use crate::{bridge, firewall, flannel, portmap, skel};
 
 /// Where libcni keeps its records, unless the runtime says otherwise.
@@ -34,9 +37,29 @@ struct Record {
     result: Value,
 }
 
+/// Whether a pod of a network in `records` is connected to this host: a link of the host's is there that ADD has reported
+/// beside the bridge. A record alone says nothing: it outlives a reboot.
+pub fn has_pods(records: &Path, network: &str, bridge: &str) -> io::Result<bool> {
+    let mut socket = Socket::route().map_err(io::Error::other)?;
+    for entry in fs::read_dir(records)? {
+        let record = read(&entry?.path()).filter(|record| record.network_name == network);
+        let result = record.and_then(|record| CniResult::from_json(&record.result, "result").ok());
+        let interfaces = result.into_iter().flat_map(|result| result.interfaces);
+        for own in interfaces.filter(|own| own.sandbox.is_empty() && own.name != bridge) {
+            if link::by_name(&mut socket, &own.name)
+                .map_err(io::Error::other)?
+                .is_some()
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Makes the rules of the pods of a network in `records` again (forwarded ports, masquerading, what `firewall` does), and their
-/// bridge with its address and its ports. What is there is left as it is, and a port that another pod has meanwhile stays that pod's. Returns why some could not be made, by their
-/// records; the others were.
+/// bridge with its address and its ports. What is there is left as it is, and a port that another pod has meanwhile stays that
+/// pod's. Returns why some could not be made, by their records; the others were.
 pub fn restore(records: &Path, network: &str) -> io::Result<Vec<(PathBuf, Error)>> {
     let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(records)? {

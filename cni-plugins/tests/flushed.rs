@@ -105,7 +105,11 @@ fn a_bridge_that_was_taken_is_made_again_from_the_runtime_s_records() {
                     .nth(1)
                     .map(str::to_owned)
             };
+            let has_pods = |network: &str| {
+                gantry_cni::restore::has_pods(&world.dir().join("results"), network, "cni5").unwrap()
+            };
             works();
+            assert!(has_pods("net") && !has_pods("another"));
             let before = link();
             for taken in [
                 &["link", "delete", "cni5"][..],
@@ -114,6 +118,7 @@ fn a_bridge_that_was_taken_is_made_again_from_the_runtime_s_records() {
             ] {
                 command("ip", taken);
                 assert!(ask_tcp((addresses[0], 80)).is_err(), "{taken:?}");
+                assert!(has_pods("net"), "{taken:?}");
                 restore();
                 works();
             }
@@ -144,6 +149,8 @@ fn a_bridge_that_was_taken_is_made_again_from_the_runtime_s_records() {
                     command("ip", &["link", "delete", name]);
                 }
             }
+            // As after a reboot, there are records, and no pods.
+            assert!(!has_pods("net"));
             restore();
             assert!(!command("ip", &["-o", "link"]).contains("cni5"));
         },

@@ -2,19 +2,18 @@
 //! again, and the pods are connected to it again ([`gantry_cni::restore()`]). The kernel announces each such change; the look
 //! once a minute is for lost announcements.
 
-use std::io;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressScope;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::MulticastGroup;
-use rtnetlink::packet_core::NetlinkPayload;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::conflist::BRIDGE;
+use crate::announced::Announced;
 
 /// What is announced.
 const GROUPS: [MulticastGroup; 3] = [
@@ -24,6 +23,8 @@ const GROUPS: [MulticastGroup; 3] = [
 ];
 /// How often the bridge is looked at without an announcement, and announcements are asked for again after a failure.
 const LOOK: Duration = Duration::from_secs(60);
+/// The pause before listening again, after the kernel had to drop announcements.
+const RELISTEN: Duration = Duration::from_secs(1);
 /// The pause between two looks: a program that keeps removing the bridge must not cost a whole processor.
 const REST: Duration = Duration::from_millis(10);
 
@@ -36,14 +37,17 @@ pub(super) async fn keep<F: Future<Output = ()>>(
 ) {
     loop {
         let watched = async {
-            match listen() {
-                Ok(announced) => follow(&subnets, &restore, announced).await,
-                Err(error) => tracing::warn!(%error, "cannot watch the pods' bridge; looking once a minute"),
+            match Announced::listen(&GROUPS, concerns) {
+                Ok(announced) => {
+                    follow(&subnets, &restore, announced).await;
+                    tokio::time::sleep(RELISTEN).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch the pods' bridge; looking once a minute");
+                    look(&subnets, &restore).await;
+                    tokio::time::sleep(LOOK).await;
+                }
             }
-            if !is_whole(&subnets).await {
-                restore().await;
-            }
-            tokio::time::sleep(LOOK).await;
         };
         // Restoring is idempotent, and may be cancelled between two pods.
         tokio::select! {
@@ -57,20 +61,24 @@ pub(super) async fn keep<F: Future<Output = ()>>(
 async fn follow<F: Future<Output = ()>>(
     subnets: &watch::Receiver<Vec<IpNet>>,
     restore: &impl Fn() -> F,
-    mut announced: mpsc::Receiver<()>,
+    mut announced: Announced,
 ) {
     loop {
-        if !is_whole(subnets).await {
-            restore().await;
-        }
+        look(subnets, restore).await;
         // Either arm only waits, and an announcement that was not taken stays.
         tokio::select! {
-            next = announced.recv() => match next {
+            next = announced.next() => match next {
                 Some(()) => tokio::time::sleep(REST).await,
                 None => return,
             },
             () = tokio::time::sleep(LOOK) => {}
         }
+    }
+}
+
+async fn look<F: Future<Output = ()>>(subnets: &watch::Receiver<Vec<IpNet>>, restore: &impl Fn() -> F) {
+    if !is_whole(subnets).await {
+        restore().await;
     }
 }
 
@@ -87,40 +95,14 @@ async fn is_whole(subnets: &watch::Receiver<Vec<IpNet>>) -> bool {
     }
 }
 
-/// Announcements of changes that may take the bridge from the pods, at most one of which waits: it says all of them. They
-/// end when the kernel had to drop some.
-fn listen() -> io::Result<mpsc::Receiver<()>> {
-    let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
-    let (announce, announced) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let gone = announce.clone();
-        let sift = async {
-            while let Some((message, _)) = messages.next().await {
-                if let NetlinkPayload::InnerMessage(message) = message.payload
-                    && concerns(&message)
-                {
-                    // If one waits already, that one serves for both.
-                    let _ = announce.try_send(());
-                }
-            }
-        };
-        tokio::select! {
-            () = connection => {}
-            () = sift => {}
-            () = gone.closed() => {}
-        }
-    });
-    Ok(announced)
-}
-
 /// Whether the bridge may lack something now. Every pod that starts or ends changes links, which is no reason to look.
 fn concerns(message: &RouteNetlinkMessage) -> bool {
     use RouteNetlinkMessage::{DelAddress, DelLink, NewLink};
     match message {
         DelLink(link) => is_bridge(link),
         NewLink(link) => is_bridge(link) && !link.header.flags.contains(LinkFlags::Up),
-        // The addresses of pods are in namespaces of their own; of the host's links few lose one.
-        DelAddress(_) => true,
+        // The addresses of pods are in namespaces of their own; their ends on the host have link-local ones.
+        DelAddress(address) => address.header.scope != AddressScope::Link,
         _ => false,
     }
 }
@@ -144,6 +126,8 @@ mod tests {
             link.attributes = vec![LinkAttribute::IfName(name.to_owned())];
             link
         };
+        let mut of_pod = AddressMessage::default();
+        of_pod.header.scope = AddressScope::Link;
         let (up, down) = (LinkFlags::Up, LinkFlags::empty());
         for (message, expected) in [
             (RouteNetlinkMessage::DelLink(link(BRIDGE, up)), true),
@@ -152,6 +136,7 @@ mod tests {
             (RouteNetlinkMessage::DelLink(link("veth1", up)), false),
             (RouteNetlinkMessage::NewLink(link("veth1", down)), false),
             (RouteNetlinkMessage::DelAddress(AddressMessage::default()), true),
+            (RouteNetlinkMessage::DelAddress(of_pod), false),
             (RouteNetlinkMessage::NewAddress(AddressMessage::default()), false),
         ] {
             assert_eq!(concerns(&message), expected, "{message:?}");

@@ -207,9 +207,15 @@ async fn first_mtu(between: &Between, conf_dir: &Path) -> u32 {
 
 /// Makes the bridge again, and connects the pods to it.
 async fn restore_bridge() {
-    if connected_pods() == 0 {
+    match has_pods().await {
+        Ok(true) => {}
         // The first pod makes the bridge.
-        return;
+        Ok(false) => return,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell whether pods have lost their bridge");
+            return;
+        }
     }
     tracing::warn!(
         bridge = conflist::BRIDGE,
@@ -218,9 +224,12 @@ async fn restore_bridge() {
     restore_pods().await;
 }
 
-/// How many records there are of pods that are connected.
-fn connected_pods() -> usize {
-    std::fs::read_dir(gantry_cni::restore::RECORDS).map_or(0, Iterator::count)
+/// Whether pods of this node's own network are connected.
+async fn has_pods() -> io::Result<bool> {
+    let records = Path::new(gantry_cni::restore::RECORDS);
+    let asking = || gantry_cni::restore::has_pods(records, conflist::NETWORK, conflist::BRIDGE);
+    let asked = tokio::task::spawn_blocking(asking).await;
+    asked.expect("talking to the kernel does not panic")
 }
 
 /// Makes what connects pods again: the bridge and its ports, forwarded ports and masquerading.

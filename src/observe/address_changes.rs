@@ -2,13 +2,11 @@
 
 use std::io;
 
-use futures::StreamExt as _;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressScope;
 use rtnetlink::MulticastGroup;
-use rtnetlink::packet_core::NetlinkPayload;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+
+use crate::announced::Announced;
 
 /// What is announced.
 const GROUPS: [MulticastGroup; 4] = [
@@ -18,49 +16,9 @@ const GROUPS: [MulticastGroup; 4] = [
     MulticastGroup::Ipv6Route,
 ];
 
-/// The announcements since [`Changes::listen`].
-pub(super) struct Changes {
-    /// At most one waits: that something changed says all of them.
-    announced: mpsc::Receiver<()>,
-    reader: JoinHandle<()>,
-}
-
-impl Changes {
-    /// Begins to listen, in the network namespace of this process.
-    pub(super) fn listen() -> io::Result<Changes> {
-        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
-        let (announce, announced) = mpsc::channel(1);
-        let reader = tokio::spawn(async move {
-            let sift = async {
-                while let Some((message, _)) = messages.next().await {
-                    if let NetlinkPayload::InnerMessage(message) = message.payload
-                        && concerns(&message)
-                    {
-                        // If one waits already, that one serves for both.
-                        let _ = announce.try_send(());
-                    }
-                }
-            };
-            // The connection ends when the kernel had to drop announcements; it is opened again then.
-            tokio::select! {
-                () = connection => {}
-                () = sift => {}
-            }
-        });
-        Ok(Changes { announced, reader })
-    }
-
-    /// Waits for the next change of an address or a default route. `None`: announcements were lost, and no more follow.
-    /// Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<()> {
-        self.announced.recv().await
-    }
-}
-
-impl Drop for Changes {
-    fn drop(&mut self) {
-        self.reader.abort();
-    }
+/// Begins to listen for changes of addresses and default routes.
+pub(super) fn listen() -> io::Result<Announced> {
+    Announced::listen(&GROUPS, concerns)
 }
 
 /// Whether the node's addresses may depend on what changed. Every pod that starts has a link with link-local addresses

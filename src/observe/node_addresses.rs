@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::address::{self, NoAddress, Wanted};
-use super::address_changes::Changes;
+use super::address_changes;
 use crate::bulkhead::{Bulkhead, Limits};
 use crate::model::last_logged::LastLogged;
 
@@ -87,7 +87,7 @@ pub async fn run(mut reader: Reader, out: watch::Sender<Arc<[IpAddr]>>, cancel: 
     let mut unheard = LastLogged::default();
     loop {
         // Listening begins before reading, so that no change falls between them.
-        let mut changes = Changes::listen();
+        let mut changes = address_changes::listen();
         match &changes {
             Ok(_) => unheard.clear(),
             Err(error) => {
