@@ -11,6 +11,8 @@ mod huge_pages;
 pub mod local;
 pub mod network_disk;
 pub(in crate::act) mod nfs;
+mod set_up;
+pub mod sweep;
 
 use std::fs;
 use std::io;
@@ -27,10 +29,10 @@ use super::projects::ProjectIds;
 use crate::model::outcome::{Done, StepError};
 use crate::model::pod::HostPathKind;
 use crate::model::reason;
-use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed, set_up_slow};
+use crate::model::request::{VolumeKind, VolumeRequest, set_up_failed};
 use crate::model::resources::Bytes;
 use crate::model::volume::ready_mark;
-use crate::model::volume_work::{Awaited, Goal};
+use crate::model::volume_work::Awaited;
 
 /// Creates a volume, or finds it created.
 pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {
@@ -53,11 +55,8 @@ pub(super) async fn ensure(work: &Work<'_>, request: VolumeRequest) -> Result<Ef
         return made(work, request).await;
     };
     let called = request.called.clone();
-    let at_work = &work.context.at_work;
-    let working = at_work.begin(work.uid, &path, Goal::SetUp, Awaited::FileSystem);
-    let what = || set_up_slow(&called, &working.awaited());
-    work.announced(reason::pod::FAILED_MOUNT, what, made(work, request))
-        .await
+    let waits = (reason::pod::FAILED_MOUNT, Awaited::FileSystem);
+    set_up::shown(work, (&called, &path), waits, made(work, request)).await
 }
 
 async fn made(work: &Work<'_>, request: VolumeRequest) -> Result<Effect, StepError> {

@@ -21,7 +21,8 @@ use crate::act::pulls::Pulls;
 use crate::act::registry::DockerConfig;
 use crate::act::turn::Turns;
 use crate::act::user_ranges::PodUsers;
-use crate::act::volume::network_disk::release::{self, Left, Releasing};
+use crate::act::volume::network_disk::release::{self, Releasing};
+use crate::act::volume::sweep::Left;
 use crate::act::{self, ActContext, kernel};
 use crate::agent;
 use crate::cgroup::Cgroups;
@@ -272,7 +273,7 @@ async fn detach_disks(config: &Config, summary: &mut Summary) {
         Left::Nothing => Ok(()),
         Left::Busy => Err("some could not be detached, as the log says"),
     };
-    summary.check("the disks of storage networks", result);
+    summary.check("iSCSI and Fibre Channel volumes", result);
     for plugin in DiskPlugin::ALL {
         for dir in [
             plugin.device_maps(&config.paths.root),

@@ -7,9 +7,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::csi::data;
+use super::set_up::shown_until_abandoned;
 use crate::act::context::Work;
 use crate::act::effect::Effect;
-use crate::act::failure::{abandoned, all_done, failure};
+use crate::act::failure::{all_done, failure};
 use crate::act::files::{FilePlaces, Whose};
 use crate::act::mount;
 use crate::act::mount_tools::{MountTools, Mounting};
@@ -19,7 +20,7 @@ use crate::model::nfs::NfsMount;
 use crate::model::outcome::StepError;
 use crate::model::pod::PodUid;
 use crate::model::reason::pod::FAILED_MOUNT;
-use crate::model::request::{set_up_failed, set_up_slow};
+use crate::model::request::set_up_failed;
 use crate::model::volume_work::{Awaited, Goal};
 
 /// Where mount(8) looks for the helper.
@@ -29,16 +30,10 @@ const MOUNTS_AT_A_PLACE: usize = 8;
 
 /// Mounts it unless it is mounted.
 pub(super) async fn ensure(work: &Work<'_>, called: &str, nfs: &NfsMount) -> Result<Effect, StepError> {
-    let server = Awaited::Server(nfs.source.clone());
-    let at_work = &work.context.at_work;
-    let working = at_work.begin(work.uid, &nfs.path, Goal::SetUp, server);
-    let what = || set_up_slow(called, &working.awaited());
-    let mounting = work.announced(FAILED_MOUNT, what, mounted(work, called, nfs));
-    match work.unless_abandoned(mounting).await {
-        Some(result) => result.map(|()| Effect::PLAIN),
-        // The program is killed with the future.
-        None => Err(abandoned(FAILED_MOUNT)),
-    }
+    let waits = (FAILED_MOUNT, Awaited::Server(nfs.source.clone()));
+    let mounting = mounted(work, called, nfs);
+    shown_until_abandoned(work, (called, &nfs.path), waits, mounting).await?;
+    Ok(Effect::PLAIN)
 }
 
 async fn mounted(work: &Work<'_>, called: &str, nfs: &NfsMount) -> Result<(), StepError> {

@@ -10,11 +10,11 @@ use crate::act::context::Work;
 use crate::act::effect::Effect;
 use crate::act::files::Whose;
 use crate::act::volume::device_files::{make_link, make_map};
+use crate::act::volume::set_up::shown;
 use crate::model::local_volume::LocalDevice;
 use crate::model::outcome::{Done, StepError};
 use crate::model::reason::pod::FAILED_MAP;
-use crate::model::request::set_up_slow;
-use crate::model::volume_work::{Awaited, Goal};
+use crate::model::volume_work::Awaited;
 
 /// Makes link and mount, or finds them made.
 pub(in crate::act::volume) async fn ensure(
@@ -22,12 +22,8 @@ pub(in crate::act::volume) async fn ensure(
     called: &str,
     device: &LocalDevice,
 ) -> Result<Effect, StepError> {
-    let source = Awaited::OfNode(device.source.clone());
-    let at_work = &work.context.at_work;
-    let working = at_work.begin(work.uid, &device.link, Goal::SetUp, source);
-    let what = || set_up_slow(called, &working.awaited());
-    work.announced(FAILED_MAP, what, mapped(work, called, device))
-        .await
+    let waits = (FAILED_MAP, Awaited::OfNode(device.source.clone()));
+    shown(work, (called, &device.link), waits, mapped(work, called, device)).await
 }
 
 async fn mapped(work: &Work<'_>, called: &str, device: &LocalDevice) -> Result<Effect, StepError> {

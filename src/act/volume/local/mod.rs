@@ -16,10 +16,11 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use super::set_up::shown_until_abandoned;
 use super::{bind, format};
 use crate::act::context::Work;
 use crate::act::effect::Effect;
-use crate::act::failure::{abandoned, failure};
+use crate::act::failure::failure;
 use crate::act::files::Whose;
 use crate::act::mount_tools::Mounting;
 use crate::act::off_thread::off_thread;
@@ -27,8 +28,8 @@ use crate::model::access::Access;
 use crate::model::local_volume::LocalVolume;
 use crate::model::outcome::StepError;
 use crate::model::reason::pod::FAILED_MOUNT;
-use crate::model::request::{set_up_failed, set_up_slow};
-use crate::model::volume_work::{Awaited, Goal};
+use crate::model::request::set_up_failed;
+use crate::model::volume_work::Awaited;
 
 /// What a volume's path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +40,10 @@ enum Source {
 
 /// Mounts it unless it is mounted.
 pub(super) async fn ensure(work: &Work<'_>, called: &str, volume: &LocalVolume) -> Result<Effect, StepError> {
-    let source = Awaited::OfNode(volume.source.clone());
-    let at_work = &work.context.at_work;
-    let working = at_work.begin(work.uid, &volume.path, Goal::SetUp, source);
-    let what = || set_up_slow(called, &working.awaited());
-    let mounting = work.announced(FAILED_MOUNT, what, mounted(work, called, volume));
-    match work.unless_abandoned(mounting).await {
-        Some(result) => result.map(|()| Effect::PLAIN),
-        None => Err(abandoned(FAILED_MOUNT)),
-    }
+    let waits = (FAILED_MOUNT, Awaited::OfNode(volume.source.clone()));
+    let mounting = mounted(work, called, volume);
+    shown_until_abandoned(work, (called, &volume.path), waits, mounting).await?;
+    Ok(Effect::PLAIN)
 }
 
 async fn mounted(work: &Work<'_>, called: &str, volume: &LocalVolume) -> Result<(), StepError> {

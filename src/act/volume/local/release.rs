@@ -4,7 +4,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,13 +15,11 @@ use crate::act::mount;
 use crate::act::off_thread::off_thread;
 use crate::act::volume::csi::data;
 use crate::act::volume::device_files::remove_map;
+use crate::act::volume::sweep::{Left, keep_swept};
 use crate::disk::mount_points;
 use crate::disk::write::remove_if_there;
 use crate::model::local_volume::{device_maps, global_mounts, of_pod};
 use crate::model::pod::PodUid;
-
-/// How soon what was busy is looked at again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// Takes down the devices of a pod, before its directory is removed. The error is for people.
 pub(in crate::act) async fn release_devices(work: &Work<'_>, pod: &Path) -> Result<(), String> {
@@ -55,35 +52,9 @@ fn unmap(map: &Path, link: &Path) -> io::Result<()> {
     remove_if_there(link)
 }
 
-/// Unmounts the devices that are mounted for the node and that no pod has: at the start, whenever a pod has left volumes, and
-/// again after a while what was busy; until canceled. A loop of its own: no pod's end waits for another's device.
+/// Unmounts the devices that are mounted for the node and that no pod has, until canceled.
 pub async fn run(files: FilePlaces, devices: NodeDevices, root: PathBuf, cancel: CancellationToken) {
-    loop {
-        let left = tokio::select! {
-            () = cancel.cancelled() => return,
-            left = sweep(&files, &devices, &root) => left,
-        };
-        let again = async {
-            match left {
-                Left::Nothing => std::future::pending().await,
-                Left::Busy => tokio::time::sleep(RETRY).await,
-            }
-        };
-        // Either may be dropped: word that was not taken stays.
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = devices.some_left() => {}
-            () = again => {}
-        }
-    }
-}
-
-/// What is left after a look at all devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Nothing,
-    /// What somebody works on, or what could not be unmounted.
-    Busy,
+    keep_swept(|| sweep(&files, &devices, &root), || devices.some_left(), cancel).await;
 }
 
 async fn sweep(files: &FilePlaces, devices: &NodeDevices, root: &Path) -> Left {

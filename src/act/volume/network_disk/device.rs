@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use super::attach::{attached, make_dir};
 use crate::act::context::Work;
 use crate::act::effect::Effect;
-use crate::act::failure::{abandoned, failure};
+use crate::act::failure::failure;
 use crate::act::files::Whose;
 use crate::act::off_thread::off_thread;
 use crate::act::volume::device_files::{make_link, make_map};
+use crate::act::volume::set_up::shown_until_abandoned;
 use crate::model::network_disk::NetworkDiskDevice;
 use crate::model::outcome::{Done, StepError};
 use crate::model::reason::pod::FAILED_MAP;
-use crate::model::request::set_up_slow;
-use crate::model::volume_work::{Awaited, Goal};
+use crate::model::volume_work::Awaited;
 
 /// Makes link and mount, or finds them made.
 pub(in crate::act::volume) async fn ensure(
@@ -24,15 +24,9 @@ pub(in crate::act::volume) async fn ensure(
     called: &str,
     device: &NetworkDiskDevice,
 ) -> Result<Effect, StepError> {
-    let awaited = Awaited::Disk(device.disk.disk.text());
-    let at_work = &work.context.at_work;
-    let working = at_work.begin(work.uid, &device.link, Goal::SetUp, awaited);
-    let what = || set_up_slow(called, &working.awaited());
-    let mapping = work.announced(FAILED_MAP, what, mapped(work, called, device));
-    match work.unless_abandoned(mapping).await {
-        Some(result) => result,
-        None => Err(abandoned(FAILED_MAP)),
-    }
+    let waits = (FAILED_MAP, Awaited::Disk(device.disk.disk.text()));
+    let mapping = mapped(work, called, device);
+    shown_until_abandoned(work, (called, &device.link), waits, mapping).await
 }
 
 async fn mapped(work: &Work<'_>, called: &str, device: &NetworkDiskDevice) -> Result<Effect, StepError> {

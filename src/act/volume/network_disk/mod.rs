@@ -26,17 +26,18 @@ use std::io;
 use std::path::PathBuf;
 
 use self::attach::{attached, make_dir};
+use super::set_up::shown_until_abandoned;
 use super::{format, local};
 use crate::act::context::Work;
 use crate::act::effect::Effect;
-use crate::act::failure::{abandoned, failure};
+use crate::act::failure::failure;
 use crate::act::mount;
 use crate::act::off_thread::off_thread;
 use crate::model::network_disk::NetworkDiskVolume;
 use crate::model::outcome::StepError;
 use crate::model::reason::pod::FAILED_MOUNT;
-use crate::model::request::{set_up_failed, set_up_slow};
-use crate::model::volume_work::{Awaited, Goal};
+use crate::model::request::set_up_failed;
+use crate::model::volume_work::Awaited;
 
 /// Mounts it unless it is mounted.
 pub(super) async fn ensure(
@@ -44,16 +45,10 @@ pub(super) async fn ensure(
     called: &str,
     volume: &NetworkDiskVolume,
 ) -> Result<Effect, StepError> {
-    let awaited = Awaited::Disk(volume.disk.disk.text());
-    let at_work = &work.context.at_work;
-    let working = at_work.begin(work.uid, &volume.path, Goal::SetUp, awaited);
-    let what = || set_up_slow(called, &working.awaited());
-    let mounting = work.announced(FAILED_MOUNT, what, mounted(work, called, volume));
-    match work.unless_abandoned(mounting).await {
-        Some(result) => result.map(|()| Effect::PLAIN),
-        // The programs are killed with the future.
-        None => Err(abandoned(FAILED_MOUNT)),
-    }
+    let waits = (FAILED_MOUNT, Awaited::Disk(volume.disk.disk.text()));
+    let mounting = mounted(work, called, volume);
+    shown_until_abandoned(work, (called, &volume.path), waits, mounting).await?;
+    Ok(Effect::PLAIN)
 }
 
 async fn mounted(work: &Work<'_>, called: &str, volume: &NetworkDiskVolume) -> Result<(), StepError> {

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How long the kernel may take to look for a disk, or to give one up: it asks the target.
 const KERNEL_PATIENCE: Duration = Duration::from_secs(60);
 
-/// It.
+/// What is needed to work on disks, and whose slots are taken for it.
 #[derive(Clone, Copy)]
 pub(super) struct Node<'a> {
     pub(super) disks: &'a NodeDisks,

@@ -90,7 +90,7 @@ impl NodeDisks {
     /// and left alone.
     pub fn find(&self, root: &Path) {
         let found = ledger::directories(root).unwrap_or_else(|error| {
-            tracing::error!("cannot read which disks of storage networks are on the node: {error}");
+            tracing::error!("cannot list the iSCSI and Fibre Channel volumes on the node: {error}");
             Vec::new()
         });
         let mut known = self.known();

@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -24,13 +23,11 @@ use crate::act::off_thread::off_thread;
 use crate::act::volume::csi::data;
 use crate::act::volume::device_files::remove_map;
 use crate::act::volume::local::release::root_of;
+use crate::act::volume::sweep::{Left, keep_swept};
 use crate::disk::mount_points;
 use crate::disk::write::remove_if_there;
 use crate::model::network_disk::DiskPlugin;
 use crate::model::pod::PodUid;
-
-/// How soon what was busy is looked at again.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// What detaching a disk needs.
 #[derive(Debug, Clone)]
@@ -92,36 +89,9 @@ pub(in crate::act) async fn release_devices(work: &Work<'_>, pod: &Path) -> Resu
     all_done(off_thread(unmapping).await.map_err(|error| error.to_string())?)
 }
 
-/// Detaches the disks that no pod has: at the start, whenever a pod has left some, and again after a while what was busy;
-/// until canceled. A loop of its own: no pod's end waits for a target that another logs out of.
+/// Detaches the disks that no pod has, until canceled.
 pub async fn run(releasing: Releasing, cancel: CancellationToken) {
-    loop {
-        let left = tokio::select! {
-            () = cancel.cancelled() => return,
-            left = sweep(&releasing) => left,
-        };
-        let again = async {
-            match left {
-                Left::Nothing => std::future::pending().await,
-                Left::Busy => tokio::time::sleep(RETRY).await,
-            }
-        };
-        // Either may be dropped: word that was not taken stays.
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = releasing.disks.some_left() => {}
-            () = again => {}
-        }
-    }
-}
-
-/// What is left after a look at all disks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    /// Nothing that no pod has.
-    Nothing,
-    /// What somebody works on, or what could not be detached.
-    Busy,
+    keep_swept(|| sweep(&releasing), || releasing.disks.some_left(), cancel).await;
 }
 
 /// Detaches what no pod has.
@@ -138,7 +108,7 @@ pub async fn sweep(releasing: &Releasing) -> Left {
     let unused = match unused {
         Ok(unused) => unused,
         Err(error) => {
-            tracing::warn!(%error, "cannot list the disks of storage networks that are on the node");
+            tracing::warn!(%error, "cannot list the iSCSI and Fibre Channel volumes on the node");
             return Left::Busy;
         }
     };
@@ -150,7 +120,7 @@ pub async fn sweep(releasing: &Releasing) -> Left {
         };
         if let Err(why) = taken_down(&node, &releasing.root, &own, turn).await {
             left = Left::Busy;
-            tracing::warn!(dir = %own.dir.display(), "UnmountDevice failed for a disk that no pod uses: {why}");
+            tracing::warn!(dir = %own.dir.display(), "UnmountDevice failed for an iSCSI or Fibre Channel volume that no pod uses: {why}");
         }
     }
     left
